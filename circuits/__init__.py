@@ -1,0 +1,35 @@
+"""What a circuit is: elements, energy blocks, physics and exact reductions. Imports nothing of the other packages."""
+
+from .block_circuit import BlockCircuit, build
+from .builder import CircuitBuilder
+from .circuit import Circuit
+from .clamp import Clamp
+from .crossbar import Crossbar, UnitNodes
+from .diode import DiodeModel
+from .elements import Capacitors, CurrentSources, Diodes, Resistors, VoltageSources
+from .energy_block import Drive, EnergyBlock, NodeLayer, Polarity
+from .errors import CircuitError, TellegenError
+from .validation import validate
+
+__all__ = [
+    "BlockCircuit",
+    "Capacitors",
+    "Circuit",
+    "CircuitBuilder",
+    "CircuitError",
+    "Clamp",
+    "Crossbar",
+    "CurrentSources",
+    "Diodes",
+    "DiodeModel",
+    "Drive",
+    "EnergyBlock",
+    "NodeLayer",
+    "Polarity",
+    "Resistors",
+    "TellegenError",
+    "UnitNodes",
+    "VoltageSources",
+    "build",
+    "validate",
+]

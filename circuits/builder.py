@@ -1,0 +1,90 @@
+"""A circuit written by hand, element by element; energy blocks are built from arrays instead."""
+
+from typing import final
+
+from .circuit import Circuit
+from .diode import NOMINAL_TEMPERATURE_K, DiodeModel
+from .elements import Capacitors, CurrentSources, Diodes, Resistors, VoltageSources
+from .errors import CircuitError
+
+
+@final
+class CircuitBuilder:
+    """Collect elements between named nodes; `build` gives the immutable circuit.
+
+    Args:
+        name: what errors call the circuit.
+        temperature_k: K — of the diodes.
+        gmin_s: S — conductance across each junction.
+    """
+
+    def __init__(self, name: str, *, temperature_k: float = NOMINAL_TEMPERATURE_K, gmin_s: float = 1e-15) -> None:
+        self._name = name
+        self._temperature_k = temperature_k
+        self._gmin_s = gmin_s
+        self._nodes: dict[str, int] = {"0": 0}
+        self._models: dict[DiodeModel, int] = {}
+        self._resistors: list[tuple[str, int, int, float]] = []
+        self._diodes: list[tuple[str, int, int, int]] = []
+        self._voltage: list[tuple[str, int, int, float, bool]] = []
+        self._current: list[tuple[str, int, int, float, bool]] = []
+        self._capacitors: list[tuple[str, int, int, float]] = []
+
+    def _node(self, name: str) -> int:
+        if name.strip() != name or not name:
+            raise CircuitError(f"circuit '{self._name}': '{name}' cannot name a node")
+        return self._nodes.setdefault(name, len(self._nodes))
+
+    def resistor(self, name: str, a: str, b: str, conductance_s: float) -> "CircuitBuilder":
+        """Add a conductance between two nodes."""
+        self._resistors.append((name, self._node(a), self._node(b), conductance_s))
+        return self
+
+    def diode(self, name: str, anode: str, cathode: str, model: DiodeModel) -> "CircuitBuilder":
+        """Add a diode that conducts from anode to cathode."""
+        index = self._models.setdefault(model, len(self._models))
+        self._diodes.append((name, self._node(anode), self._node(cathode), index))
+        return self
+
+    def voltage_source(
+        self, name: str, plus: str, minus: str, voltage_v: float, *, driven: bool = False
+    ) -> "CircuitBuilder":
+        """Add an ideal voltage source; a driven one gets its value with each sample."""
+        self._voltage.append((name, self._node(plus), self._node(minus), voltage_v, driven))
+        return self
+
+    def current_source(
+        self, name: str, start: str, end: str, current_a: float, *, driven: bool = False
+    ) -> "CircuitBuilder":
+        """Add an ideal current source that takes current out of `start` and puts it into `end`."""
+        self._current.append((name, self._node(start), self._node(end), current_a, driven))
+        return self
+
+    def capacitor(self, name: str, a: str, b: str, capacitance_f: float) -> "CircuitBuilder":
+        """Add a capacitor."""
+        self._capacitors.append((name, self._node(a), self._node(b), capacitance_f))
+        return self
+
+    def build(self) -> Circuit:
+        """Return the circuit."""
+        r, d, v, i, c = (
+            list(zip(*rows, strict=True))
+            for rows in (self._resistors, self._diodes, self._voltage, self._current, self._capacitors)
+        )
+        return Circuit(
+            name=self._name,
+            nodes=tuple(self._nodes),
+            resistors=Resistors(names=r[0], a=r[1], b=r[2], conductance_s=r[3]) if r else Resistors(),
+            diodes=Diodes(names=d[0], anode=d[1], cathode=d[2], model=d[3], models=tuple(self._models))
+            if d
+            else Diodes(),
+            voltage_sources=VoltageSources(names=v[0], plus=v[1], minus=v[2], voltage_v=v[3], driven=v[4])
+            if v
+            else VoltageSources(),
+            current_sources=CurrentSources(names=i[0], start=i[1], end=i[2], current_a=i[3], driven=i[4])
+            if i
+            else CurrentSources(),
+            capacitors=Capacitors(names=c[0], a=c[1], b=c[2], capacitance_f=c[3]) if c else Capacitors(),
+            temperature_k=self._temperature_k,
+            gmin_s=self._gmin_s,
+        )

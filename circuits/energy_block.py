@@ -1,0 +1,127 @@
+"""An energy block in the designer's terms: node layers, how they are driven, polarity, window and scale.
+
+One convention for numbers joins a block to the dimensionless network around it: s = (v_p - v_n) / (2 v_unit), G in
+units of g_unit, current drive +-g_unit v_unit x, voltage drive +-v_unit x. Then F = 2 g_unit v_unit^2 E with
+E = sum over weights of 1/2 G+ (s - s')^2 + 1/2 G- (s + s')^2, leaks and clamps likewise. With single polarity
+s = v / v_unit and F = g_unit v_unit^2 E.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import final
+
+import numpy as np
+
+from .clamp import Clamp
+from .diode import K_OVER_Q_V_PER_K, NOMINAL_TEMPERATURE_K
+from .errors import CircuitError
+
+
+class Polarity(Enum):
+    """How a unit and a weight are made of nodes and devices."""
+
+    DIFFERENTIAL = "differential"  # node pair (p, n), four devices a weight: w = G+ - G-
+    SINGLE = "single"  # one node, one non-negative conductance a weight
+
+
+class Drive(Enum):
+    """How the block's input enters."""
+
+    VOLTAGE = "voltage"  # ideal sources on the rows of a trainable input crossbar
+    CURRENT = "current"  # currents into the units of the first layer
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeLayer:
+    """One layer of units.
+
+    Args:
+        size: number of units.
+        clamp: diodes to two rails, or None for a linear layer.
+        leak_s: S — conductance from each node to ground; zero for none.
+        bias: True for a trainable bias: a pair of devices from each unit to a row at +-v_unit.
+    """
+
+    size: int
+    clamp: Clamp | None = None
+    leak_s: float = 0.0
+    bias: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise CircuitError(f"node layer: size = {self.size}; give one unit or more")
+        if not (np.isfinite(self.leak_s) and self.leak_s >= 0):
+            raise CircuitError(f"node layer: leak_s = {self.leak_s!r}; give zero or more")
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnergyBlock:
+    """A resistive energy block.
+
+    Args:
+        name: what errors call the block.
+        n_inputs: size of the input; with current drive the size of the first layer.
+        layers: node layers, from the input on.
+        drive: how the input enters.
+        polarity: differential (default) or single.
+        output_layers: layers (from 0, negative from the end) that are read and nudged; their states are concatenated.
+        v_unit_v: V — voltage of the dimensionless 1.
+        g_unit_s: S — conductance of the dimensionless 1.
+        g_min_s, g_max_s: S — window of the trainable conductances.
+        temperature_k: K — of the diodes.
+        k_over_q_v_per_k: V/K — the simulator's k/q.
+        gmin_s: S — conductance across each junction.
+    """
+
+    name: str
+    n_inputs: int
+    layers: tuple[NodeLayer, ...]
+    drive: Drive = Drive.VOLTAGE
+    polarity: Polarity = Polarity.DIFFERENTIAL
+    output_layers: tuple[int, ...] = (-1,)
+    v_unit_v: float = 1.0
+    g_unit_s: float = 1e-4
+    g_min_s: float = 1e-7
+    g_max_s: float = 2e-4
+    temperature_k: float = NOMINAL_TEMPERATURE_K
+    k_over_q_v_per_k: float = K_OVER_Q_V_PER_K
+    gmin_s: float = 1e-15
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))
+        object.__setattr__(self, "output_layers", tuple(self.output_layers))
+        where = f"block '{self.name}'"
+        if not self.layers:
+            raise CircuitError(f"{where}: no node layers; give at least one")
+        if self.n_inputs < 1:
+            raise CircuitError(f"{where}: n_inputs = {self.n_inputs}; give one or more")
+        if self.drive is Drive.CURRENT and self.n_inputs != self.layers[0].size:
+            raise CircuitError(
+                f"{where}: {self.n_inputs} inputs drive currents into a first layer of {self.layers[0].size} units; "
+                "give it as many units as inputs, or use voltage drive"
+            )
+        for field in ("v_unit_v", "g_unit_s", "g_min_s", "temperature_k", "k_over_q_v_per_k"):
+            value = getattr(self, field)
+            if not (np.isfinite(value) and value > 0):
+                raise CircuitError(f"{where}: {field} = {value!r}; give a finite value above zero")
+        if not (np.isfinite(self.g_max_s) and self.g_max_s > self.g_min_s):
+            raise CircuitError(f"{where}: window upside down: g_min_s = {self.g_min_s:g}, g_max_s = {self.g_max_s:g}")
+        n_layers = len(self.layers)
+        if not self.output_layers or any(not -n_layers <= k < n_layers for k in self.output_layers):
+            raise CircuitError(
+                f"{where}: output_layers = {self.output_layers} but the block has layers 0..{n_layers - 1}"
+            )
+        if len({k % n_layers for k in self.output_layers}) != len(self.output_layers):
+            raise CircuitError(f"{where}: output_layers = {self.output_layers} names a layer twice")
+
+    @property
+    def n_outputs(self) -> int:
+        """Size of the block's output."""
+        return sum(self.layers[k].size for k in self.output_layers)
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """The window of the conductances in units of g_unit."""
+        return self.g_min_s / self.g_unit_s, self.g_max_s / self.g_unit_s

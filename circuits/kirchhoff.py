@@ -1,0 +1,153 @@
+"""Kirchhoff's current law by our own element laws: residuals that any simulator's answer must pass.
+
+Takes a circuit, its parameters, its drives and node voltages from anywhere; knows nothing of who solved them.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from scipy import sparse
+
+from .arrays import Floats, Indices
+from .circuit import Circuit, diode_columns
+from .diode import junction_current, junction_voltage
+from .topology import NONE, Topology, incidence_matrix, laplacian
+
+DENSE_SHARE = 0.05  # above this filling a dense product is faster than a sparse one
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class KirchhoffResidual:
+    """The worst violation of Kirchhoff's current law in each sample.
+
+    Args:
+        residual_a: [batch] A — absolute net current at the worst node.
+        tolerance_a: [batch] A — what a voltage error of the solver's tolerance explains at that node.
+        node: [batch] index of the worst node, relative to its tolerance.
+    """
+
+    residual_a: Floats
+    tolerance_a: Floats
+    node: Indices
+
+
+def diode_currents(circuit: Circuit, voltage_v: Floats) -> tuple[Floats, Floats]:
+    """Return current and small-signal conductance of every diode, series resistance included.
+
+    Args:
+        circuit: the circuit.
+        voltage_v: [batch, n_nodes] V.
+
+    Returns:
+        [batch, n_diodes] A from anode to cathode and [batch, n_diodes] S.
+    """
+    i_s, n_vt, r_s = diode_columns(circuit)
+    v = voltage_v[:, circuit.diodes.anode] - voltage_v[:, circuit.diodes.cathode]
+    junction = junction_voltage(v, i_s, n_vt, r_s, circuit.gmin_s)
+    current, conductance = junction_current(junction, i_s, n_vt, circuit.gmin_s)
+    return current, conductance / (1.0 + r_s * conductance)
+
+
+def matrix_product(matrix: sparse.csr_array, rows: Floats) -> Floats:
+    """Return rows @ matrix^T for a batch of row vectors, dense where the matrix is well filled."""
+    n_entries = max(1, matrix.shape[0] * matrix.shape[1])
+    if matrix.nnz > DENSE_SHARE * n_entries:
+        return np.asarray(rows @ matrix.toarray().T)
+    return np.ascontiguousarray((matrix @ rows.T).T)
+
+
+def leaving_currents(circuit: Circuit, conductance_s: Floats, drives: Floats, voltage_v: Floats) -> Floats:
+    """Return the current that leaves each node through everything but the voltage sources.
+
+    Args:
+        circuit: the circuit.
+        conductance_s: [n_resistors] S.
+        drives: [batch, n_drives] V then A.
+        voltage_v: [batch, n_nodes] V.
+
+    Returns:
+        [batch, n_nodes] A.
+    """
+    leaving = matrix_product(laplacian(circuit, conductance_s), voltage_v)
+    if len(circuit.diodes):
+        current, _ = diode_currents(circuit, voltage_v)
+        branches = incidence_matrix(circuit, circuit.diodes.anode, circuit.diodes.cathode)
+        leaving = leaving + (branches.T @ current.T).T
+    if len(circuit.current_sources):
+        _, injected = circuit.source_values(drives)
+        branches = incidence_matrix(circuit, circuit.current_sources.start, circuit.current_sources.end)
+        leaving = leaving + (branches.T @ injected.T).T
+    return np.asarray(leaving)
+
+
+def kirchhoff_residual(
+    topology: Topology, conductance_s: Floats, drives: Floats, voltage_v: Floats, *, voltage_tolerance_v: float
+) -> KirchhoffResidual:
+    """Return how far node voltages are from obeying Kirchhoff's current law.
+
+    Equation: r = T^T [A^T diag(g) A v + A_d^T I_d - i_sources]; tolerance per node = dv * (sum |g| + sum g_d), since a
+    voltage tolerance dv does not by itself bound a current.
+
+    Args:
+        topology: the analysed circuit.
+        conductance_s: [n_resistors] S.
+        drives: [batch, n_drives] V then A.
+        voltage_v: [batch, n_nodes] V.
+        voltage_tolerance_v: V — the solver's tolerance on a node voltage.
+
+    Returns:
+        the worst node of each sample.
+    """
+    circuit = topology.circuit
+    spread = topology.unknown_matrix()
+    residual = np.abs(spread.T @ leaving_currents(circuit, conductance_s, drives, voltage_v).T).T
+    r = circuit.resistors
+    total = np.bincount(r.a, np.abs(conductance_s), circuit.n_nodes)
+    total += np.bincount(r.b, np.abs(conductance_s), circuit.n_nodes)
+    scale = np.tile(spread.T @ total, (len(voltage_v), 1))
+    if len(circuit.diodes):
+        _, g_d = diode_currents(circuit, voltage_v)
+        touching = np.abs(incidence_matrix(circuit, circuit.diodes.anode, circuit.diodes.cathode)) @ spread
+        scale = scale + (touching.T @ g_d.T).T
+    tolerance = voltage_tolerance_v * scale + np.finfo(float).tiny
+    if residual.shape[1] == 0:
+        none = np.zeros(len(voltage_v))
+        return KirchhoffResidual(residual_a=none, tolerance_a=none + 1.0, node=np.zeros(len(none), dtype=np.int64))
+    worst = np.argmax(np.where(np.isnan(residual), np.inf, residual / tolerance), axis=1)
+    sample = np.arange(len(voltage_v))
+    return KirchhoffResidual(
+        residual_a=residual[sample, worst],
+        tolerance_a=tolerance[sample, worst],
+        node=topology.node_of_unknown[worst],
+    )
+
+
+def source_currents(topology: Topology, conductance_s: Floats, drives: Floats, voltage_v: Floats) -> Floats:
+    """Return the current that each voltage source delivers into the circuit at its plus node.
+
+    Equation: i_k = sum_n P_nk i_n, with i_n the current leaving node n through everything else (Tellegen).
+
+    Args:
+        topology: the analysed circuit.
+        conductance_s: [n_resistors] S.
+        drives: [batch, n_drives] V then A.
+        voltage_v: [batch, n_nodes] V.
+
+    Returns:
+        [batch, n_voltage_sources] A; ngspice's i(V) with the opposite sign.
+    """
+    leaving = leaving_currents(topology.circuit, conductance_s, drives, voltage_v)
+    return np.asarray((topology.path_matrix().T @ leaving.T).T)
+
+
+def known_voltages(topology: Topology, drives: Floats) -> Floats:
+    """Return [batch, n_nodes] V with the nodes set by sources at their voltage and every unknown at zero."""
+    voltage_v, _ = topology.circuit.source_values(drives)
+    return np.asarray((topology.path_matrix() @ voltage_v.T).T)
+
+
+def is_known(topology: Topology) -> np.ndarray:
+    """Return [n_nodes] True where the sources alone decide the voltage."""
+    return np.asarray(topology.unknown_of_node == NONE)

@@ -1,0 +1,1 @@
+"""Running circuits: simulators, converters, equilibrium propagation, training and the command line."""

@@ -1,0 +1,1 @@
+"""The feedforward stages: ordinary torch modules that know of no circuit."""

@@ -1,0 +1,56 @@
+"""Hand a circuit to PySpice, for users who go on with it there."""
+
+import math
+
+from PySpice.Spice.Netlist import Circuit as PySpiceCircuit
+
+from circuits.circuit import Circuit
+
+from .lowering import lower
+from .spice_writer import OPEN_OHM, ZERO_CELSIUS_K
+
+
+def to_pyspice(circuit: Circuit) -> PySpiceCircuit:
+    """Return a circuit as a PySpice circuit with the same operating point.
+
+    Args:
+        circuit: any circuit; driven sources get the values they have in it.
+
+    Returns:
+        a `PySpice.Spice.Netlist.Circuit`; device and node names as in the standalone deck, tolerances included in the
+        text through `raw_spice`.
+
+    Raises:
+        CircuitError, NetlistError: as `lower`.
+    """
+    netlist, _ = lower(circuit)
+    nodes, options = netlist.nodes, netlist.options
+    target = PySpiceCircuit(circuit.name)
+    target.raw_spice = (
+        f".options reltol={options.reltol!r} abstol={options.abstol_a!r} vntol={options.vntol_v!r} "
+        f"gmin={circuit.gmin_s!r} temp={circuit.temperature_k - ZERO_CELSIUS_K!r}\n"
+    )
+    for name, model in zip(netlist.models, circuit.diodes.models, strict=True):
+        target.model(
+            name,
+            "D",
+            IS=model.saturation_current_a,
+            N=model.emission_coefficient,
+            RS=model.series_resistance_ohm,
+            EG=model.activation_energy_ev,
+            XTI=model.saturation_exponent,
+        )
+    r, d, c = circuit.resistors, circuit.diodes, circuit.capacitors
+    v, i = circuit.voltage_sources, circuit.current_sources
+    for k, name in enumerate(netlist.resistors):
+        g = float(r.conductance_s[k])
+        target.R(name[1:], nodes[r.a[k]], nodes[r.b[k]], OPEN_OHM if math.isclose(g, 0.0, abs_tol=0.0) else 1.0 / g)
+    for k, name in enumerate(netlist.diodes):
+        target.D(name[1:], nodes[d.anode[k]], nodes[d.cathode[k]], model=netlist.models[d.model[k]])
+    for k, name in enumerate(netlist.voltage_sources):
+        target.V(name[1:], nodes[v.plus[k]], nodes[v.minus[k]], float(v.voltage_v[k]))
+    for k, name in enumerate(netlist.current_sources):
+        target.I(name[1:], nodes[i.start[k]], nodes[i.end[k]], float(i.current_a[k]))
+    for k, name in enumerate(netlist.capacitors):
+        target.C(name[1:], nodes[c.a[k]], nodes[c.b[k]], float(c.capacitance_f[k]))
+    return target

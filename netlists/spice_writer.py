@@ -1,0 +1,173 @@
+"""Spell a netlist as SPICE text, in two ways that differ only in the cards of the driven sources.
+
+Standalone: every value in the deck, an `.op`, runs in plain `ngspice -b`. Streamed: driven sources are `external`
+(libngspice asks for their value, point by point) and a dummy source is swept, one point a sample. A driven source is
+named after its row in the table of drives, so that a compiled callback can tell which one it is.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from circuits.arrays import Floats
+from circuits.diode import NOMINAL_TEMPERATURE_K
+from circuits.validation import check_conductances
+
+from .netlist import Netlist
+
+ZERO_CELSIUS_K = 273.15
+OPEN_OHM = 1e99  # a reduced circuit may have a net conductance of exactly zero
+
+
+def format_number(value: float) -> str:
+    """Return Python's shortest text that reads back as the same double; never a suffix letter (1M is milli)."""
+    return repr(float(value))
+
+
+def _title(netlist: Netlist) -> str:
+    name = " ".join(netlist.circuit.name.split())
+    return f"* {name}"
+
+
+def _resistor_prefixes(netlist: Netlist) -> tuple[str, ...]:
+    nodes, r = netlist.nodes, netlist.circuit.resistors
+    return tuple(
+        f"{name} {nodes[a]} {nodes[b]} "
+        for name, a, b in zip(netlist.resistors, r.a.tolist(), r.b.tolist(), strict=True)
+    )
+
+
+def _resistor_lines(prefixes: tuple[str, ...], conductance_s: Floats) -> list[str]:
+    with np.errstate(divide="ignore"):
+        resistance = np.where(conductance_s == 0.0, OPEN_OHM, 1.0 / conductance_s)
+    return [prefix + value for prefix, value in zip(prefixes, map(repr, resistance.tolist()), strict=True)]
+
+
+def _diode_lines(netlist: Netlist) -> list[str]:
+    nodes, d = netlist.nodes, netlist.circuit.diodes
+    lines = [
+        f".model {name} d(is={format_number(m.saturation_current_a)} n={format_number(m.emission_coefficient)} "
+        f"rs={format_number(m.series_resistance_ohm)} eg={format_number(m.activation_energy_ev)} "
+        f"xti={format_number(m.saturation_exponent)})"
+        for name, m in zip(netlist.models, d.models, strict=True)
+    ]
+    columns = zip(netlist.diodes, d.anode.tolist(), d.cathode.tolist(), d.model.tolist(), strict=True)
+    return lines + [f"{name} {nodes[a]} {nodes[c]} {netlist.models[m]}" for name, a, c, m in columns]
+
+
+def _capacitor_lines(netlist: Netlist) -> list[str]:
+    nodes, c = netlist.nodes, netlist.circuit.capacitors
+    columns = zip(netlist.capacitors, c.a.tolist(), c.b.tolist(), c.capacitance_f.tolist(), strict=True)
+    return [f"{name} {nodes[a]} {nodes[b]} {value!r}" for name, a, b, value in columns]
+
+
+def _source_lines(netlist: Netlist, *, streamed: bool) -> list[str]:
+    nodes, v, i = netlist.nodes, netlist.circuit.voltage_sources, netlist.circuit.current_sources
+    lines: list[str] = []
+    for letter, names, group, starts, ends, values in (
+        ("v", netlist.voltage_sources, v, v.plus, v.minus, v.voltage_v),
+        ("i", netlist.current_sources, i, i.start, i.end, i.current_a),
+    ):
+        row = 0
+        for k, name in enumerate(names):
+            between = f"{nodes[starts[k]]} {nodes[ends[k]]}"
+            if streamed and group.driven[k]:
+                lines.append(f"{letter}drive{row} {between} external")
+                row += 1
+            else:
+                lines.append(f"{name} {between} {format_number(values[k])}")
+    return lines
+
+
+def _option_lines(netlist: Netlist) -> list[str]:
+    o, circuit = netlist.options, netlist.circuit
+    return [
+        f".options reltol={format_number(o.reltol)} abstol={format_number(o.abstol_a)} vntol={format_number(o.vntol_v)}",
+        f".options gmin={format_number(circuit.gmin_s)} itl1={o.max_iterations} itl2={o.max_sweep_iterations}",
+        f".options temp={format_number(circuit.temperature_k - ZERO_CELSIUS_K)} "
+        f"tnom={format_number(NOMINAL_TEMPERATURE_K - ZERO_CELSIUS_K)}",
+    ]
+
+
+def format_standalone(netlist: Netlist) -> str:
+    """Return a deck with every value in it, for plain `ngspice -b`.
+
+    Args:
+        netlist: the netlist; values are those of its circuit (`with_conductances`, `with_drives`).
+
+    Returns:
+        SPICE text that ends with a newline.
+    """
+    lines = [
+        _title(netlist),
+        *_option_lines(netlist),
+        *_source_lines(netlist, streamed=False),
+        *_resistor_lines(_resistor_prefixes(netlist), netlist.circuit.resistors.conductance_s),
+        *_diode_lines(netlist),
+        *_capacitor_lines(netlist),
+        ".op",
+        ".end",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class StreamedTemplate:
+    """The streamed spelling of a topology, ready for many parameter sets.
+
+    Args:
+        netlist: the netlist.
+        head, tail: text before and after the resistors.
+        resistor_prefixes: [n_resistors] name and nodes of each resistor line.
+        branches: [n_voltage_sources] vector name of each source's current.
+    """
+
+    netlist: Netlist
+    head: str
+    tail: str
+    resistor_prefixes: tuple[str, ...]
+    branches: tuple[str, ...]
+
+    def text(self, conductance_s: Floats) -> str:
+        """Return the deck for one parameter set ([n_resistors] S).
+
+        Raises:
+            CircuitError: for a conductance that is not finite or not above zero.
+        """
+        check_conductances(self.netlist.circuit, conductance_s)
+        return self.head + "\n".join(_resistor_lines(self.resistor_prefixes, conductance_s)) + self.tail
+
+
+def streamed_template(netlist: Netlist) -> StreamedTemplate:
+    """Spell everything of a streamed deck that does not change with its conductances.
+
+    Args:
+        netlist: the netlist.
+
+    Returns:
+        the template; driven sources are `vdrive<row>` and `idrive<row>`, rows counted from 0 for each kind.
+    """
+    head = [_title(netlist), *_option_lines(netlist), *_source_lines(netlist, streamed=True)]
+    tail = [
+        *_diode_lines(netlist),
+        *_capacitor_lines(netlist),
+        "vsweep sweep 0 0.0",
+        "rsweep sweep 0 1.0",
+        ".save all",
+        ".end",
+    ]
+    rows = iter(range(len(netlist.voltage_sources)))
+    driven = netlist.circuit.voltage_sources.driven
+    branches = tuple(
+        f"vdrive{next(rows)}#branch" if is_driven else f"{name}#branch"
+        for name, is_driven in zip(netlist.voltage_sources, driven.tolist(), strict=True)
+    )
+    return StreamedTemplate(
+        netlist=netlist,
+        head="\n".join(head) + "\n",
+        tail="\n" + "\n".join(tail) + "\n",
+        resistor_prefixes=_resistor_prefixes(netlist),
+        branches=branches,
+    )
