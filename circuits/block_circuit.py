@@ -3,13 +3,14 @@
 Everything is laid out from index arrays, never device by device in Python but for the names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import final
 
 import numpy as np
 
-from .arrays import Floats, Indices, frozen_indices
+from .arrays import Floats, Indices, frozen_floats, frozen_indices
 from .circuit import Circuit
 from .crossbar import Crossbar, UnitNodes
 from .diode import DiodeModel
@@ -71,8 +72,8 @@ class BlockCircuit:
     def drives(self, x: Floats, nudge: Floats | None = None) -> Floats:
         """Return the values of the driven sources.
 
-        Equation: inputs +-v_unit x (or +-g_unit v_unit x as currents into p and n); nudge g_unit v_unit beta ds drawn from
-        p and pushed into n.
+        Equation: inputs +-v_unit x (or +-g_unit v_unit x as currents into p and n); nudge g_unit v_unit beta ds drawn
+        from p and pushed into n.
 
         Args:
             x: [batch, n_inputs] dimensionless input.
@@ -80,8 +81,20 @@ class BlockCircuit:
 
         Returns:
             [batch, n_drives] V then A, p before n.
+
+        Raises:
+            CircuitError: for a wrong shape.
         """
         block = self.block
+        if x.ndim != 2 or x.shape[1] != block.n_inputs:
+            raise CircuitError(
+                f"block '{block.name}': input of shape {x.shape}; give [batch, {block.n_inputs}], one row a sample"
+            )
+        if nudge is not None and nudge.shape != (len(x), block.n_outputs):
+            raise CircuitError(
+                f"block '{block.name}': nudge of shape {nudge.shape} for {len(x)} samples; "
+                f"give [{len(x)}, {block.n_outputs}]"
+            )
         signs = (1.0, -1.0) if block.polarity is Polarity.DIFFERENTIAL else (1.0,)
         nudge = np.zeros((len(x), block.n_outputs)) if nudge is None else nudge
         current_unit_a = block.g_unit_s * block.v_unit_v
@@ -94,6 +107,76 @@ class BlockCircuit:
         """Return the states of the output layers, [batch, n_outputs] dimensionless."""
         states = [self.layers[k].state(voltage_v, self.block.v_unit_v) for k in self.block.output_layers]
         return np.concatenate(states, axis=1)
+
+    def input_currents(self, conductance_s: Floats, voltage_v: Floats) -> Floats:
+        """Return what the input sources deliver, i = (i_p - i_n) / (2 g_unit v_unit), [batch, n_inputs].
+
+        Equation: i_k = sum over the row's devices of g (v_row - v_column); also where the row was folded away. With
+        single polarity i / (g_unit v_unit). It is dE/dx of a voltage-driven input.
+
+        Args:
+            conductance_s: [n_resistors] S.
+            voltage_v: [batch, n_nodes] V — or any change of it.
+
+        Raises:
+            CircuitError: if the block is not voltage-driven.
+        """
+        if self.inputs is None:
+            raise CircuitError(f"block '{self.block.name}' is current-driven; it has no input sources to read")
+        crossbar = next(crossbar for crossbar in self.crossbars if crossbar.rows is self.inputs)
+        rows, columns = self.inputs, crossbar.columns
+        plus, minus = crossbar.plus, crossbar.minus
+        unit_a = self.block.g_unit_s * self.block.v_unit_v
+        if rows.n is None or columns.n is None or minus is None:
+            return _row_currents(voltage_v, rows.p, [(conductance_s[plus[0]], columns.p)]) / unit_a
+        i_p = [(conductance_s[plus[0]], columns.p), (conductance_s[minus[0]], columns.n)]
+        i_n = [(conductance_s[plus[1]], columns.n), (conductance_s[minus[1]], columns.p)]
+        return (_row_currents(voltage_v, rows.p, i_p) - _row_currents(voltage_v, rows.n, i_n)) / (2.0 * unit_a)
+
+    def mirrored_voltages(self, states: Sequence[Floats], x: Floats) -> Floats:
+        """Return node voltages rebuilt from states, as the digital side knows them: v_p = v_unit s, v_n = -v_p.
+
+        Args:
+            states: one [batch, size] array a layer, dimensionless.
+            x: [batch, n_inputs] dimensionless input; used with voltage drive only.
+
+        Returns:
+            [batch, n_nodes] V; rails stay at zero, no device that is trained touches them.
+        """
+        voltage_v = np.zeros((len(x), self.circuit.n_nodes))
+        groups = list(zip(self.layers, states, strict=True))
+        if self.inputs is not None:
+            groups.append((self.inputs, x))
+        bias = next((crossbar.rows for crossbar in self.crossbars if crossbar.name.startswith("b")), None)
+        if bias is not None:
+            groups.append((bias, np.ones((len(x), 1))))
+        for nodes, values in groups:
+            voltage_v[:, nodes.p] = self.block.v_unit_v * values
+            if nodes.n is not None:
+                voltage_v[:, nodes.n] = -self.block.v_unit_v * values
+        return voltage_v
+
+    def states(self, voltage_v: Floats) -> list[Floats]:
+        """Return the states of every layer, [batch, size] dimensionless each."""
+        return [nodes.state(voltage_v, self.block.v_unit_v) for nodes in self.layers]
+
+    def clamped_share(self, voltage_v: Floats) -> float:
+        """Return the share of all units whose p node is within n V_t of a clamp's limit, or beyond it."""
+        clamped = 0
+        for layer, nodes in zip(self.block.layers, self.layers, strict=True):
+            if layer.clamp is not None:
+                n_vt = layer.clamp.diode.thermal_voltage_v(self.block.temperature_k, self.block.k_over_q_v_per_k)
+                v = voltage_v[:, nodes.p]
+                clamped += int(((v > layer.clamp.high_v - n_vt) | (v < layer.clamp.low_v + n_vt)).sum())
+        return clamped / max(1, len(voltage_v) * sum(layer.size for layer in self.block.layers))
+
+
+def _row_currents(voltage_v: Floats, rows: Indices, devices: list[tuple[Floats, Indices]]) -> Floats:
+    """Return sum over the devices of g (v_row - v_column), [batch, n_rows]."""
+    total = np.zeros((len(voltage_v), len(rows)))
+    for g, columns in devices:
+        total += voltage_v[:, rows] * g.sum(axis=1) - voltage_v[:, columns] @ g.T
+    return total
 
 
 @final
@@ -212,7 +295,13 @@ def _voltage_sources(
     plus += [node for _, node, _ in rails]
     values += [value for _, _, value in rails]
     driven = np.arange(len(plus)) < n_driven
-    return VoltageSources(names=tuple(names), plus=plus, minus=np.zeros(len(plus)), voltage_v=values, driven=driven)
+    return VoltageSources(
+        names=tuple(names),
+        plus=frozen_indices(plus),
+        minus=frozen_indices(np.zeros(len(plus))),
+        voltage_v=frozen_floats(values),
+        driven=driven,
+    )
 
 
 def _current_sources(layout: _Layout, layers: tuple[UnitNodes, ...]) -> CurrentSources:
@@ -231,7 +320,11 @@ def _current_sources(layout: _Layout, layers: tuple[UnitNodes, ...]) -> CurrentS
                 ends += column.tolist()
     n = len(ends)
     return CurrentSources(
-        names=tuple(names), start=np.zeros(n), end=ends, current_a=np.zeros(n), driven=np.ones(n, dtype=bool)
+        names=tuple(names),
+        start=frozen_indices(np.zeros(n)),
+        end=frozen_indices(ends),
+        current_a=np.zeros(n),
+        driven=np.ones(n, dtype=bool),
     )
 
 
@@ -258,8 +351,7 @@ def build(block: EnergyBlock) -> BlockCircuit:
     chain = layers if inputs is None else (inputs, *layers)
     first = 2 if inputs is None else 1
     crossbars = [
-        layout.crossbar(f"w{k}", rows, columns)
-        for k, (rows, columns) in enumerate(zip(chain[:-1], chain[1:], strict=True), start=first)
+        layout.crossbar(f"w{k}", rows, columns) for k, (rows, columns) in enumerate(pairwise(chain), start=first)
     ]
     for k, (layer, nodes) in enumerate(zip(block.layers, layers, strict=True), start=1):
         if layer.bias and bias is not None:

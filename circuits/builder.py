@@ -2,6 +2,7 @@
 
 from typing import final
 
+from .arrays import frozen_flags, frozen_floats, frozen_indices
 from .circuit import Circuit
 from .diode import NOMINAL_TEMPERATURE_K, DiodeModel
 from .elements import Capacitors, CurrentSources, Diodes, Resistors, VoltageSources
@@ -68,23 +69,39 @@ class CircuitBuilder:
     def build(self) -> Circuit:
         """Return the circuit."""
         r, d, v, i, c = (
-            list(zip(*rows, strict=True))
+            list(zip(*rows, strict=True)) if rows else [()] * 5
             for rows in (self._resistors, self._diodes, self._voltage, self._current, self._capacitors)
         )
         return Circuit(
             name=self._name,
             nodes=tuple(self._nodes),
-            resistors=Resistors(names=r[0], a=r[1], b=r[2], conductance_s=r[3]) if r else Resistors(),
-            diodes=Diodes(names=d[0], anode=d[1], cathode=d[2], model=d[3], models=tuple(self._models))
-            if d
-            else Diodes(),
-            voltage_sources=VoltageSources(names=v[0], plus=v[1], minus=v[2], voltage_v=v[3], driven=v[4])
-            if v
-            else VoltageSources(),
-            current_sources=CurrentSources(names=i[0], start=i[1], end=i[2], current_a=i[3], driven=i[4])
-            if i
-            else CurrentSources(),
-            capacitors=Capacitors(names=c[0], a=c[1], b=c[2], capacitance_f=c[3]) if c else Capacitors(),
+            resistors=Resistors(
+                names=r[0], a=frozen_indices(r[1]), b=frozen_indices(r[2]), conductance_s=frozen_floats(r[3])
+            ),
+            diodes=Diodes(
+                names=d[0],
+                anode=frozen_indices(d[1]),
+                cathode=frozen_indices(d[2]),
+                model=frozen_indices(d[3]),
+                models=tuple(self._models),
+            ),
+            voltage_sources=VoltageSources(
+                names=v[0],
+                plus=frozen_indices(v[1]),
+                minus=frozen_indices(v[2]),
+                voltage_v=frozen_floats(v[3]),
+                driven=frozen_flags(v[4]),
+            ),
+            current_sources=CurrentSources(
+                names=i[0],
+                start=frozen_indices(i[1]),
+                end=frozen_indices(i[2]),
+                current_a=frozen_floats(i[3]),
+                driven=frozen_flags(i[4]),
+            ),
+            capacitors=Capacitors(
+                names=c[0], a=frozen_indices(c[1]), b=frozen_indices(c[2]), capacitance_f=frozen_floats(c[3])
+            ),
             temperature_k=self._temperature_k,
             gmin_s=self._gmin_s,
         )

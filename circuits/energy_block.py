@@ -106,6 +106,8 @@ class EnergyBlock:
             value = getattr(self, field)
             if not (np.isfinite(value) and value > 0):
                 raise CircuitError(f"{where}: {field} = {value!r}; give a finite value above zero")
+        if not (np.isfinite(self.gmin_s) and self.gmin_s >= 0):
+            raise CircuitError(f"{where}: gmin_s = {self.gmin_s!r}; give zero or more")
         if not (np.isfinite(self.g_max_s) and self.g_max_s > self.g_min_s):
             raise CircuitError(f"{where}: window upside down: g_min_s = {self.g_min_s:g}, g_max_s = {self.g_max_s:g}")
         n_layers = len(self.layers)

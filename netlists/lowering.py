@@ -24,7 +24,8 @@ def _spell_all(circuit: Circuit, kind: str, names: tuple[str, ...], letter: str 
         repeated = next(name for name, count in Counter(spelt).items() if count > 1)
         clash = [name for name, short in zip(names, spelt, strict=True) if short == repeated]
         raise NetlistError(
-            f"circuit '{circuit.name}': {kind} {', '.join(map(repr, clash))} are all spelt '{repeated}' in SPICE; rename"
+            f"circuit '{circuit.name}': {kind} {', '.join(map(repr, clash))} are all spelt '{repeated}' in SPICE; "
+            "rename all but one"
         )
     for name in spelt:
         if not name or RESERVED_NAME.match(name):

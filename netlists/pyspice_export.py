@@ -25,7 +25,7 @@ def to_pyspice(circuit: Circuit) -> PySpiceCircuit:
     """
     netlist, _ = lower(circuit)
     nodes, options = netlist.nodes, netlist.options
-    target = PySpiceCircuit(circuit.name)
+    target = PySpiceCircuit(" ".join(circuit.name.split()))  # a line feed in a title would be a SPICE line
     target.raw_spice = (
         f".options reltol={options.reltol!r} abstol={options.abstol_a!r} vntol={options.vntol_v!r} "
         f"gmin={circuit.gmin_s!r} temp={circuit.temperature_k - ZERO_CELSIUS_K!r}\n"

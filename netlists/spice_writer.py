@@ -82,11 +82,13 @@ def _source_lines(netlist: Netlist, *, streamed: bool) -> list[str]:
 
 def _option_lines(netlist: Netlist) -> list[str]:
     o, circuit = netlist.options, netlist.circuit
+    reltol, abstol, vntol = (format_number(value) for value in (o.reltol, o.abstol_a, o.vntol_v))
+    temperature_c = format_number(circuit.temperature_k - ZERO_CELSIUS_K)
+    nominal_c = format_number(NOMINAL_TEMPERATURE_K - ZERO_CELSIUS_K)
     return [
-        f".options reltol={format_number(o.reltol)} abstol={format_number(o.abstol_a)} vntol={format_number(o.vntol_v)}",
+        f".options reltol={reltol} abstol={abstol} vntol={vntol}",
         f".options gmin={format_number(circuit.gmin_s)} itl1={o.max_iterations} itl2={o.max_sweep_iterations}",
-        f".options temp={format_number(circuit.temperature_k - ZERO_CELSIUS_K)} "
-        f"tnom={format_number(NOMINAL_TEMPERATURE_K - ZERO_CELSIUS_K)}",
+        f".options temp={temperature_c} tnom={nominal_c}",
     ]
 
 

@@ -78,7 +78,7 @@ class FoldedProgram(AbstractProgram):
 
     def applies_to(self, drives: Floats) -> bool:
         """Return True: any drive can be folded."""
-        return drives.shape[1] == self.folding.circuit.n_drives
+        return bool(drives.shape[1] == self.folding.circuit.n_drives)
 
     def drives(self, drives: Floats) -> Floats:
         """Return the driven sources that stay, then the Norton currents g x."""
@@ -152,8 +152,11 @@ def fold(circuit: Circuit) -> Folding | None:
         row_column=frozen_indices(row_column),
         column_nodes=frozen_indices(column_nodes),
     )
-    values = folding.conductances(r.conductance_s)
-    return replace(folding, folded_circuit=folding.folded_circuit.with_conductances(values))
+    program = folding.program(r.conductance_s)
+    own = folding.folded_circuit.with_conductances(program.conductance_s)
+    currents = own.current_sources
+    norton_a = np.concatenate([circuit.current_sources.current_a, program.norton_s @ sources.voltage_v])
+    return replace(folding, folded_circuit=replace(own, current_sources=replace(currents, current_a=norton_a)))
 
 
 def _folded_circuit(

@@ -76,7 +76,7 @@ class MirroredProgram(AbstractProgram):
         """Return the p half's drives."""
         return drives[:, self.mirror.kept_drives]
 
-    def expand(self, drives: Floats, voltage_v: Floats) -> Floats:
+    def expand(self, drives: Floats, voltage_v: Floats) -> Floats:  # noqa: ARG002  folding needs the drives
         """Return v_p and v_n = -v_p."""
         return voltage_v[:, self.mirror.representative] * self.mirror.sign
 

@@ -14,7 +14,7 @@ import numpy as np
 from circuits.arrays import Flags, Floats, Indices
 from netlists.netlist import Netlist
 
-from ..errors import ConvergenceError
+from ..errors import ConvergenceError, SimulationError
 
 
 class OnFailure(Enum):
@@ -88,6 +88,26 @@ class AbstractSession(ABC):
             ConvergenceError: for a sample without an acceptable equilibrium, naming node, sample and residual.
         """
 
+    def small_signal(self, conductance_s: Floats, voltage_v: Floats, drive_change: Floats) -> Floats:
+        """Return how node voltages change with the drives at an operating point; not every simulator can.
+
+        Args:
+            conductance_s: [n_resistors] S.
+            voltage_v: [batch, n_nodes] V — the operating point.
+            drive_change: [batch, n_drives] V then A — direction in the space of drives.
+
+        Returns:
+            [batch, n_nodes] V per unit of the direction.
+
+        Raises:
+            SimulationError: if the simulator has no small-signal analysis.
+        """
+        del conductance_s, voltage_v, drive_change
+        raise SimulationError(
+            f"block '{self.netlist.circuit.name}': this simulator has no small-signal analysis; use newton for implicit "
+            "gradients"
+        )
+
     def close(self) -> None:
         """Release what the session holds; the default holds nothing."""
         return
@@ -130,6 +150,6 @@ def raise_first_failure(netlist: Netlist, point: OperatingPoint, simulator: str,
         raise ConvergenceError(f"{head}; first is sample {sample}{said}. Check its drives, or loosen the clamps")
     raise ConvergenceError(
         f"{head}; first is sample {sample}, worst at {circuit.labels[int(point.worst_node[sample])]}: net current "
-        f"{point.residual_a[sample]:.3g} A, allowed {point.tolerance_a[sample]:.3g} A{said}. Check the drive's size, or "
-        "allow more iterations"
+        f"{point.residual_a[sample]:.3g} A, allowed {point.tolerance_a[sample]:.3g} A{said}. Check the drive's size, "
+        "or allow more iterations"
     )

@@ -2,7 +2,7 @@
 
 Layers of an energy block couple only to their neighbours, so the Hessian block of every other layer is diagonal. The
 unknowns are split into such a set A and the rest B; S = H_BB - H_BA H_AA^-1 H_AB is factored by Cholesky. Batched LU
-is avoided: it fails on some processors with MKL.
+is avoided: it fails on some processors with MKL. H is positive definite if and only if H_AA and S both are.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,6 @@ from torch import Tensor
 
 from circuits.arrays import Flags, Indices
 from circuits.topology import NONE, Topology
-
-from ...errors import ConvergenceError
 
 CHOLESKY_COST = 2.0  # time of a flop in batched Cholesky relative to one in a matrix product, measured
 
@@ -111,7 +109,7 @@ class Blocks:
     factor: Tensor | None
 
 
-def cut(ordering: Ordering, hessian: Tensor, *, has_diodes: bool, name: str) -> Blocks:
+def cut(ordering: Ordering, hessian: Tensor, *, has_diodes: bool) -> Blocks:
     """Cut a Hessian into blocks and prepare what does not depend on the sample."""
     a, b = ordering.eliminated, ordering.factored
     diagonal_a, h_ab, h_bb = hessian.diagonal()[a], hessian[a][:, b], hessian[b][:, b]
@@ -119,23 +117,18 @@ def cut(ordering: Ordering, hessian: Tensor, *, has_diodes: bool, name: str) -> 
     if not ordering.eliminated_has_diodes:
         schur = h_bb - h_ab.T @ (h_ab / diagonal_a[:, None])
         if not has_diodes:
-            factor = _cholesky(schur[None], name)[0]
+            factor = _cholesky(schur)
     return Blocks(ordering=ordering, diagonal_a=diagonal_a, h_ab=h_ab, h_bb=h_bb, schur=schur, factor=factor)
 
 
-def _cholesky(matrix: Tensor, name: str) -> Tensor:
+def _cholesky(matrix: Tensor) -> Tensor:
+    """Return Cholesky factors, NaN for a matrix that is not positive definite."""
+    factor: Tensor
     factor, info = torch.linalg.cholesky_ex(matrix)
-    if bool((info != 0).any()):
-        raise ConvergenceError(
-            f"block '{name}': its Hessian is not positive definite in {int((info != 0).sum())} of {len(matrix)} samples, "
-            "so it has no unique equilibrium; a negative leak or an active element is too strong"
-        )
-    return factor
+    return torch.where((info == 0)[..., None, None], factor, torch.nan)
 
 
-def solve_batch(
-    blocks: Blocks, diagonal: Tensor | None, joined: Tensor | None, right: Tensor, name: str
-) -> Tensor:
+def solve_batch(blocks: Blocks, diagonal: Tensor | None, joined: Tensor | None, right: Tensor) -> Tensor:
     """Solve (H + diag(diagonal) + joined) x = right for each sample.
 
     Args:
@@ -143,31 +136,28 @@ def solve_batch(
         diagonal: [batch, n_unknowns] S — diode conductances at each unknown; None without diodes.
         joined: [batch, n_b, n_b] S — off-diagonal terms of diodes between two unknowns; None where there are none.
         right: [batch, n_unknowns] A.
-        name: the block's name for errors.
 
     Returns:
-        [batch, n_unknowns] V.
-
-    Raises:
-        ConvergenceError: if a matrix is not positive definite.
+        [batch, n_unknowns] V; NaN for a sample whose matrix is not positive definite.
     """
     a, b = blocks.ordering.eliminated, blocks.ordering.factored
     right_a, right_b = right[:, a], right[:, b]
     d_a = blocks.diagonal_a if diagonal is None else blocks.diagonal_a + diagonal[:, a]
+    d_a = torch.where((d_a > 0).all(dim=-1, keepdim=True), d_a, torch.nan)
     result = torch.empty_like(right)
     if len(b):
         reduced = right_b - (right_a / d_a) @ blocks.h_ab
         if blocks.factor is not None:
             x_b = torch.cholesky_solve(reduced.T, blocks.factor).T
         else:
-            x_b = torch.cholesky_solve(reduced[:, :, None], _schur(blocks, diagonal, joined, d_a, name))[:, :, 0]
+            x_b = torch.cholesky_solve(reduced[:, :, None], _schur(blocks, diagonal, joined, d_a))[:, :, 0]
         result[:, b] = x_b
         right_a = right_a - x_b @ blocks.h_ab.T
     result[:, a] = right_a / d_a
     return result
 
 
-def _schur(blocks: Blocks, diagonal: Tensor | None, joined: Tensor | None, d_a: Tensor, name: str) -> Tensor:
+def _schur(blocks: Blocks, diagonal: Tensor | None, joined: Tensor | None, d_a: Tensor) -> Tensor:
     """Return the Cholesky factors of S for each sample."""
     b = blocks.ordering.factored
     if blocks.schur is not None:
@@ -178,4 +168,4 @@ def _schur(blocks: Blocks, diagonal: Tensor | None, joined: Tensor | None, d_a: 
         matrix.diagonal(dim1=1, dim2=2).add_(diagonal[:, b])
     if joined is not None:
         matrix += joined
-    return _cholesky(matrix, name)
+    return _cholesky(matrix)

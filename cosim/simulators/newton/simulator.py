@@ -5,7 +5,7 @@ the linearised branch i = (i_j + g_j (v - u_j)) / (1 + R_s g_j). Steps are solve
 precision at the end. Converged samples leave the batch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -14,13 +14,15 @@ from torch import Tensor
 
 from circuits.arrays import Floats
 from circuits.diode import junction_current, junction_voltage, limit_junction_step
+from circuits.errors import CircuitError
 from circuits.kirchhoff import source_currents
 from circuits.validation import check_conductances, check_drives
 from netlists.netlist import Netlist
 
+from ...errors import ConvergenceError
 from ..base import AbstractSession, AbstractSimulator, OnFailure, OperatingPoint, raise_first_failure
 from .elimination import Blocks, cut, order, solve_batch
-from .system import System, build_system
+from .system import build_system
 
 STEP_TOLERANCE_V = 1e-10  # the error after such a step is its square over n V_t, far below round-off
 RESIDUAL_SCALE_V = 10.0  # voltage at which the relative tolerance is taken: the residual may be 1e-9 V of conductance
@@ -101,7 +103,6 @@ class NewtonSession(AbstractSession):
                 self._ordering,
                 hessian,
                 has_diodes=len(self._netlist.circuit.diodes) > 0,
-                name=self._netlist.circuit.name,
             ),
         )
         return self._programmed
@@ -126,9 +127,10 @@ class NewtonSession(AbstractSession):
         known = source_v @ system.path.T
         start = torch.zeros_like(constant)
         if start_v is not None:
-            roots = self._netlist.topology.node_of_unknown
-            start = torch.tensor(np.ascontiguousarray(start_v[:, roots]), device=system.device)
+            start = torch.tensor(self._start_at_unknowns(start_v, len(drives)), device=system.device)
         state = self._relax(programmed, constant, known, start)
+        if on_failure is OnFailure.RAISE:
+            self._refuse_indefinite(state.indefinite)
         voltage_v = (self._padded(state.u)[:, system.unknown] + known).cpu().numpy()
         converged = state.converged.cpu().numpy()
         voltage_v[~converged] = np.nan
@@ -139,13 +141,33 @@ class NewtonSession(AbstractSession):
             else None,
             residual_a=state.residual_a.cpu().numpy(),
             tolerance_a=state.tolerance_a.cpu().numpy(),
-            worst_node=self._netlist.topology.node_of_unknown[state.worst.cpu().numpy()],
+            worst_node=self._netlist.topology.node_of_unknown[state.worst.cpu().numpy()]
+            if system.n_unknowns
+            else np.zeros(len(drives), dtype=np.int64),
             iterations=state.iterations.cpu().numpy(),
             converged=converged,
         )
         if on_failure is OnFailure.RAISE:
             raise_first_failure(self._netlist, point, "newton")
         return point
+
+    def _start_at_unknowns(self, start_v: Floats, batch: int) -> Floats:
+        """Return where to start, [batch, n_unknowns] V; zero where an earlier failure left NaN."""
+        circuit = self._netlist.circuit
+        if start_v.shape != (batch, circuit.n_nodes):
+            raise CircuitError(
+                f"block '{circuit.name}': start_v of shape {start_v.shape}; give one voltage for each sample and node, "
+                f"[{batch}, {circuit.n_nodes}]"
+            )
+        return np.nan_to_num(start_v[:, self._netlist.topology.node_of_unknown], posinf=0.0, neginf=0.0)
+
+    def _refuse_indefinite(self, indefinite: Tensor) -> None:
+        if bool(indefinite.any()):
+            raise ConvergenceError(
+                f"block '{self._netlist.circuit.name}': its Hessian is not positive definite in "
+                f"{int(indefinite.sum())} of {len(indefinite)} samples, so it has no unique equilibrium; a negative "
+                "leak or an active element is too strong"
+            )
 
     def small_signal(self, conductance_s: Floats, voltage_v: Floats, drive_change: Floats) -> Floats:
         """Return how node voltages change with the drives at an operating point.
@@ -160,8 +182,18 @@ class NewtonSession(AbstractSession):
 
         Returns:
             [batch, n_nodes] V per unit of the direction.
+
+        Raises:
+            CircuitError: for parameters, voltages or directions that are not finite or of the wrong shape.
+            ConvergenceError: if the circuit is not stable there.
         """
         system, circuit = self._system, self._netlist.circuit
+        check_drives(circuit, drive_change)
+        if voltage_v.shape != (len(drive_change), circuit.n_nodes) or not np.isfinite(voltage_v).all():
+            raise CircuitError(
+                f"block '{circuit.name}': operating point of shape {voltage_v.shape}; give finite voltages "
+                f"[{len(drive_change)}, {circuit.n_nodes}] from a relaxation that converged"
+            )
         programmed = self._program(conductance_s)
         zero = np.zeros((1, circuit.n_drives))
         base_v, base_a = circuit.source_values(zero)
@@ -172,10 +204,8 @@ class NewtonSession(AbstractSession):
         nodes = torch.tensor(voltage_v, device=system.device)
         d = system.diodes
         across = nodes[:, d.anode_node] - nodes[:, d.cathode_node]
-        junction = torch.tensor(
-            junction_voltage(*(t.cpu().numpy() for t in (across, d.i_s, d.n_vt, d.r_s)), circuit.gmin_s),
-            device=system.device,
-        )
+        across_v, i_s, n_vt, r_s = (t.cpu().numpy() for t in (across, d.i_s, d.n_vt, d.r_s))
+        junction = torch.tensor(junction_voltage(across_v, i_s, n_vt, r_s, circuit.gmin_s), device=system.device)
         _, g = junction_current(junction, d.i_s, d.n_vt, circuit.gmin_s, torch)
         size = self._chunk_size()
         parts = [
@@ -183,6 +213,7 @@ class NewtonSession(AbstractSession):
             for k in range(0, len(right), size)
         ]
         u = torch.cat(parts) if parts else right
+        self._refuse_indefinite(u.isnan().any(dim=1))
         return np.asarray((self._padded(u)[:, system.unknown] + source_v @ system.path.T).cpu().numpy())
 
     def _padded(self, u: Tensor) -> Tensor:
@@ -195,11 +226,11 @@ class NewtonSession(AbstractSession):
         size = self._chunk_size()
         parts = [
             self._relax_chunk(programmed, constant[k : k + size], known[k : k + size], start[k : k + size])
-            for k in range(0, len(constant), size)
+            for k in range(0, max(1, len(constant)), size)  # an empty batch is one empty chunk
         ]
         if len(parts) == 1:
             return parts[0]
-        columns = ("u", "residual_a", "tolerance_a", "worst", "iterations", "converged")
+        columns = ("u", "residual_a", "tolerance_a", "worst", "iterations", "converged", "indefinite")
         return State(**{name: torch.cat([getattr(part, name) for part in parts]) for name in columns})
 
     def _scatter(self, target: Tensor, anode: Tensor, cathode: Tensor) -> Tensor:
@@ -211,9 +242,8 @@ class NewtonSession(AbstractSession):
 
     def _linear_solve(self, programmed: Programmed, g_d: Tensor, right: Tensor) -> Tensor:
         """Solve (H + diodes) x = right for diode conductances g_d, [batch, n_diodes] S."""
-        name = self._netlist.circuit.name
         if g_d.shape[1] == 0:
-            return solve_batch(programmed.blocks, None, None, right, name)
+            return solve_batch(programmed.blocks, None, None, right)
         diagonal = self._scatter(torch.zeros_like(right), g_d, g_d)
         joined = None
         if len(self._joined):
@@ -223,16 +253,17 @@ class NewtonSession(AbstractSession):
             joined.index_add_(1, row * n_b + column, -g_d[:, self._joined])
             joined.index_add_(1, column * n_b + row, -g_d[:, self._joined])
             joined = joined.view(-1, n_b, n_b)
-        return solve_batch(programmed.blocks, diagonal, joined, right, name)
+        return solve_batch(programmed.blocks, diagonal, joined, right)
 
     def _relax_chunk(self, programmed: Programmed, constant: Tensor, known: Tensor, start: Tensor) -> "State":
         """Iterate one internal chunk; samples leave as they converge."""
-        system, d, gmin = self._system, self._system.diodes, self._netlist.circuit.gmin_s
+        d, gmin = self._system.diodes, self._netlist.circuit.gmin_s
         offset = known[:, d.anode_node] - known[:, d.cathode_node]
         u, batch = start.clone(), len(start)
         junction = torch.minimum(self._across(u, offset), d.v_critical.expand(batch, -1))
         iterations = torch.full((batch,), float(self._max_iterations), dtype=torch.float64, device=u.device)
         converged = torch.zeros(batch, dtype=torch.bool, device=u.device)
+        indefinite = torch.zeros_like(converged)
         active = torch.arange(batch, device=u.device)
         for iteration in range(1, self._max_iterations + 1):
             u_now, junction_now, offset_now = u[active], junction[active], offset[active]
@@ -242,21 +273,24 @@ class NewtonSession(AbstractSession):
             current = constant_d + g_d * self._across(u_now, offset_now)
             residual = self._scatter(u_now @ programmed.hessian + constant[active], current, -current)
             step = self._linear_solve(programmed, g_d, -residual)
+            lost = step.isnan().any(dim=1)
             u_now = u_now + step
             across = self._across(u_now, offset_now)
             asked = across - d.r_s * (constant_d + g_d * across)
             limited, is_limited = limit_junction_step(asked, junction_now, d.n_vt, d.v_critical, torch)
-            largest = step.abs().amax(dim=1) if step.shape[1] else torch.zeros(len(step), dtype=torch.float64)
+            largest = step.abs().amax(dim=1) if step.shape[1] else step.new_zeros(len(step))
             if limited.shape[1]:
                 largest = torch.maximum(largest, (limited - junction_now).abs().amax(dim=1))
             u[active], junction[active] = u_now, limited
             done = (largest <= STEP_TOLERANCE_V) & ~is_limited.any(dim=1)
             iterations[active[done]] = float(iteration)
             converged[active[done]] = True
-            active = active[~done]
+            indefinite[active[lost]] = True
+            active = active[~(done | lost)]
             if not len(active):
                 break
-        return self._judged(programmed, u, junction, constant, offset, iterations, converged)
+        state = self._judged(programmed, u, junction, constant, iterations, converged)
+        return replace(state, indefinite=indefinite)
 
     def _across(self, u: Tensor, offset: Tensor) -> Tensor:
         """Return the terminal voltage of each diode, [batch, n_diodes]."""
@@ -269,30 +303,29 @@ class NewtonSession(AbstractSession):
         u: Tensor,
         junction: Tensor,
         constant: Tensor,
-        offset: Tensor,
         iterations: Tensor,
         converged: Tensor,
     ) -> "State":
         """Check Kirchhoff's law with the exact junction law, not the linearised one."""
         d, gmin = self._system.diodes, self._netlist.circuit.gmin_s
         current, g_j = junction_current(junction, d.i_s, d.n_vt, gmin, torch)
-        with_resistance = torch.where(d.r_s > 0, (self._across(u, offset) - junction) / d.r_s.clamp(min=1e-300), current)
-        residual = self._scatter(u @ programmed.hessian + constant, with_resistance, -with_resistance).abs()
-        scale = self._scatter(programmed.magnitude.expand_as(u), g_j / (1 + d.r_s * g_j), g_j / (1 + d.r_s * g_j))
+        residual = self._scatter(u @ programmed.hessian + constant, current, -current).abs()
+        g_d = g_j / (1.0 + d.r_s * g_j)
+        scale = self._scatter(programmed.magnitude.expand_as(u), g_d, g_d)
         tolerance = self._netlist.options.voltage_tolerance_v(RESIDUAL_SCALE_V) * scale
         if not u.shape[1]:
-            none = torch.zeros(len(u), dtype=torch.float64, device=u.device)
-            return State(u, none, none + 1.0, none.long(), iterations, converged)
+            none = u.new_zeros(len(u))
+            return State(u, none, none + 1.0, none.long(), iterations, converged, ~converged)
         worst = (residual / tolerance).nan_to_num(nan=torch.inf).argmax(dim=1)
         sample = torch.arange(len(u), device=u.device)
         residual_a, tolerance_a = residual[sample, worst], tolerance[sample, worst]
-        return State(u, residual_a, tolerance_a, worst, iterations, converged & (residual_a <= tolerance_a))
+        return State(u, residual_a, tolerance_a, worst, iterations, converged & (residual_a <= tolerance_a), ~converged)
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class State:
-    """Where a batch of iterations ended: unknowns, worst residual with its tolerance, and whether each converged."""
+    """Where a batch of iterations ended: unknowns, worst residual, its tolerance, and what became of each sample."""
 
     u: Tensor  # [batch, n_unknowns] V
     residual_a: Tensor  # [batch] A
@@ -300,3 +333,4 @@ class State:
     worst: Tensor  # [batch] unknown
     iterations: Tensor  # [batch]
     converged: Tensor  # [batch] bool
+    indefinite: Tensor  # [batch] bool: given up because the Hessian is not positive definite

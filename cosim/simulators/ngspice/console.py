@@ -1,10 +1,11 @@
 """What the lines that ngspice prints mean.
 
-ngspice's exit codes say nothing, so its words have to. The known harmless ones are listed rather than the known bad ones:
+ngspice's exit codes say nothing, so its words have to. The known harmless ones are listed rather than the known bad:
 a warning that nobody has thought of must not pass for a solution.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, final
@@ -50,6 +51,19 @@ _STEPPING: Final = re.compile(
 _NOTE: Final = re.compile(
     r"\s*$|Note:|Using |No\. of Data Rows|Doing analysis|Reset re-loads circuit|Circuit:|Info:", re.IGNORECASE
 )
+
+
+_PROGRESS: Final = re.compile(
+    r"Trying gmin =\s*\S+\s*|Supplies reduced to\s*\S+%\s*|Note: One successful (gmin|source) step|"
+    r"Warning: Further gmin increment"
+)
+
+
+def summarise(lines: Iterable[str]) -> list[str]:
+    """Keep each different line once, without the numbers of the stepping and the words of the start."""
+    stripped = (_PROGRESS.sub("", line).strip() for line in lines)
+    silent = ("Circuit:", "Note: No compatibility mode", "Doing analysis", "No. of Data Rows")
+    return list(dict.fromkeys(line for line in stripped if line and not line.startswith(silent)))
 
 
 def classify(line: ConsoleLine) -> LineKind:

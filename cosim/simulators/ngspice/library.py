@@ -58,11 +58,12 @@ def ngspice_library() -> "NgspiceLibrary":
 
     Raises: SimulatorNotFound when it cannot be found or loaded.
     """
-    global _instance  # one libngspice per process, see above
+    global _instance  # noqa: PLW0603  # one libngspice per process, see above
     with _lock:
         if _instance is None:
             path = find_ngspice_library()
-            from .shared import NgspiceLibrary  # PySpice and numba: 1 s, and of no use where libngspice is missing
+            # PySpice and numba take a second to import and are of no use where libngspice is missing.
+            from .shared import NgspiceLibrary  # noqa: PLC0415
 
             _instance = NgspiceLibrary(path)
         return _instance
@@ -88,8 +89,8 @@ djunction a 0 ideal
 def measure_k_over_q() -> float:
     """Measure the Boltzmann constant over the electron charge as this ngspice has them compiled in.
 
-    Equation: `I = I_s [exp(v/V_t) - 1] + gmin v`, so `V_t = (v2 - v1) / ln[(I2 - gmin v2 + I_s) / (I1 - gmin v1 + I_s)]`
-    and k/q is V_t at 300.15 K divided by 300.15 K.
+    Equation: `I = I_s [exp(v/V_t) - 1] + gmin v`, so
+    `V_t = (v2 - v1) / ln[(I2 - gmin v2 + I_s) / (I1 - gmin v1 + I_s)]`, and k/q is V_t at 300.15 K over 300.15 K.
 
     Returns: V/K, good to about 1e-14 relative (the constants of two versions differ by 1e-6).
     Raises: ResultError when ngspice does not solve one diode.

@@ -12,11 +12,12 @@ import locale
 import logging
 import signal
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, final
 
 import numpy as np
@@ -34,9 +35,8 @@ _ffi: Final[Any] = _pyspice.ffi
 _NgSpiceShared: Any = _pyspice.NgSpiceShared
 _CDefError: Any = import_module("cffi").CDefError
 
-_N_CONSOLE_LINES: Final = (
-    400  # a stubborn sample prints some 100 lines of gmin steps; what went wrong stands at the end
-)
+_N_CONSOLE_LINES: Final = 400  # a stubborn sample prints some 100 lines of stepping; from here on only what is serious
+_N_SERIOUS_LINES: Final = 800
 _N_COMMANDS_BETWEEN_RELEASES: Final = 1000  # ngspice keeps each command's parse tree until it is told to let go
 
 
@@ -50,6 +50,23 @@ class LoadedCircuit:
     last_used: int = 0
     iterations: int = 0
     """Newton iterations that ngspice has counted for it so far."""
+
+
+@contextmanager
+def _interrupt_delayed() -> Iterator[None]:
+    """Keep Ctrl-C until ngspice returns: raised inside one of its callbacks, the interrupt would be lost."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    arrived: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: arrived.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if arrived:
+        handler(*arrived[0])
 
 
 @final
@@ -69,16 +86,16 @@ class NgspiceLibrary(_NgSpiceShared):  # type: ignore[misc]  # PySpice is untype
         self.loaded: list[LoadedCircuit] = []
         """The circuits in ngspice's list, newest first: the k-th is ngspice's circuit number k + 1."""
         self.is_dead = False
-        self._console: deque[ConsoleLine] = deque(maxlen=_N_CONSOLE_LINES)
+        self._console: list[ConsoleLine] = []
         self._n_commands = 0
         self._callback_error: BaseException | None = None
         self._path = path
         super().__init__()
-        _pyspice.NgSpiceShared._instances.setdefault(0, self)
+        _pyspice.NgSpiceShared._instances[0] = self
 
     # ------------------------------------------------------------------ start
 
-    def _load_library(self, verbose: bool) -> None:
+    def _load_library(self, verbose: bool) -> None:  # noqa: ARG002  # PySpice's signature
         """Load libngspice, with decimal points whatever the user's locale."""
         locale.setlocale(locale.LC_NUMERIC, "C")
         try:
@@ -90,7 +107,7 @@ class NgspiceLibrary(_NgSpiceShared):  # type: ignore[misc]  # PySpice is untype
         except OSError as error:
             raise SimulatorNotFound(f"libngspice at {self._path!r} cannot be loaded: {error}") from error
 
-    def _init_ngspice(self, send_data: bool) -> None:
+    def _init_ngspice(self, send_data: bool) -> None:  # noqa: ARG002  # PySpice's signature
         """Register the callbacks; every one of them gets the control block, none a Python object."""
 
         def guarded(function: Callable[..., None]) -> Callable[..., int]:
@@ -147,8 +164,9 @@ class NgspiceLibrary(_NgSpiceShared):  # type: ignore[misc]  # PySpice is untype
         self._get_version()
         self._name_types()
         self.command("set nomoremode")  # paging would wait for a key
-        # No transient after failed source stepping: without capacitors it can only make up a voltage for a floating node,
-        # and it takes seconds to fail where there is no solution.
+        self.command("set num_threads=1")
+        # No transient after failed source stepping: it makes up a voltage for a floating node where it succeeds, and
+        # takes seconds to fail where there is no solution.
         self.command("optran 1 1 1 0 0 0")
         self.command("unset ngbehavior")  # a user's .spiceinit must not change how decks are read
 
@@ -172,16 +190,16 @@ class NgspiceLibrary(_NgSpiceShared):  # type: ignore[misc]  # PySpice is untype
         """Keep one line of ngspice's output, both for us and in the lists that PySpice's methods read."""
         stream, _, text = message.partition(" ")
         line = ConsoleLine(points=int(self.control[ControlWord.POINT]), is_stderr=stream == "stderr", text=text)
-        self._console.append(line)
-        if line.is_stderr:
-            self._stderr.append(text)
-            # For PySpice's methods, which reject a command for it: `op` may print warnings and be right.
-            if classify(line) not in (LineKind.NOTE, LineKind.STEPPING) and not text.startswith("Warning:"):
-                self._error_in_stderr = True
-        else:
-            self._stdout.append(text)
-            if "error" in text.lower():
-                self._error_in_stdout = True
+        is_serious = classify(line) in {LineKind.SAMPLE_FAILED, LineKind.DECK_REJECTED}
+        if len(self._console) < (_N_SERIOUS_LINES if is_serious else _N_CONSOLE_LINES):
+            self._console.append(line)
+        if len(self._stdout) + len(self._stderr) < _N_SERIOUS_LINES:
+            (self._stderr if line.is_stderr else self._stdout).append(text)
+        # For PySpice's methods, which reject a command for it: `op` may print warnings and be right.
+        if is_serious and not text.startswith("Warning:"):
+            self._error_in_stderr = True
+        if not line.is_stderr and "error" in text.lower():
+            self._error_in_stdout = True
 
     def console_tail(self, n_lines: int = 12) -> tuple[str, ...]:
         """The last lines since the last command, blank ones left out."""
@@ -198,10 +216,10 @@ class NgspiceLibrary(_NgSpiceShared):  # type: ignore[misc]  # PySpice is untype
     def path(self) -> str:
         """Full path of the library where the system tells (Linux), otherwise the name it was loaded by."""
         try:
-            with open("/proc/self/maps", encoding="utf-8") as maps:
-                found = {line.split(maxsplit=5)[5].strip() for line in maps if "libngspice" in line}
+            maps = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
         except OSError:
             return self._path
+        found = {line.split(maxsplit=5)[5] for line in maps if "libngspice" in line}
         return found.pop() if len(found) == 1 else self._path
 
     def command(self, text: str) -> list[ConsoleLine]:
@@ -214,7 +232,8 @@ class NgspiceLibrary(_NgSpiceShared):  # type: ignore[misc]  # PySpice is untype
         self._n_commands += 1
         if self._n_commands % _N_COMMANDS_BETWEEN_RELEASES == 0:
             self._ngspice_shared.ngSpice_Command(_ffi.NULL)
-        self._ngspice_shared.ngSpice_Command(text.encode("ascii"))
+        with _interrupt_delayed():
+            self._ngspice_shared.ngSpice_Command(text.encode("ascii"))
         self._finish_call()
         return list(self._console)
 
@@ -227,7 +246,8 @@ class NgspiceLibrary(_NgSpiceShared):  # type: ignore[misc]  # PySpice is untype
         self._clear_console()
         lines = [_ffi.new("char[]", line.encode("utf-8")) for line in text.splitlines() if line.strip()]
         lines += [_ffi.new("char[]", b""), _ffi.NULL]
-        self._ngspice_shared.ngSpice_Circ(_ffi.new("char *[]", lines))
+        with _interrupt_delayed():
+            self._ngspice_shared.ngSpice_Circ(_ffi.new("char *[]", lines))
         for circuit in self.loaded:
             circuit.is_current = False
         self.loaded.insert(0, LoadedCircuit(key=key))
@@ -255,13 +275,13 @@ class NgspiceLibrary(_NgSpiceShared):  # type: ignore[misc]  # PySpice is untype
                 return
 
     def unload_all(self) -> None:
-        """Remove every circuit and plot, so that memory is given back."""
+        """Remove every circuit and plot, so that memory is given back; of a dead ngspice nothing is asked any more."""
+        if self.is_dead:
+            return
         self.command("destroy all")
-        for _ in range(len(self.loaded)):
-            # Not by our own count alone: a deck that did not parse has a number in some cases and none in others.
-            lines = self.command("setcirc 1") + self.command("remcirc")
-            if any("no circuit" in line.text or "no such circuit" in line.text for line in lines):
-                break
+        for _ in self.loaded:  # once too often for a deck that did not parse and has no number: harmless
+            self.command("setcirc 1")
+            self.command("remcirc")
         self.loaded.clear()
 
     def load_circuit(self, circuit: object) -> None:
@@ -283,7 +303,8 @@ class NgspiceLibrary(_NgSpiceShared):  # type: ignore[misc]  # PySpice is untype
         """Sweep the current circuit, made from this deck, over the rows of the drives.
 
         Args:
-            drives: [batch, n_drives], checked by `check_drives`.
+            deck: says how many columns are voltages, and which vectors are wanted.
+            drives: [batch, n_drives] V, then A; checked by `check_drives`.
             values: [batch, n_vectors], contiguous; solutions are written here as they come.
 
         Returns: the number of points reported, and what ngspice printed.
@@ -310,10 +331,15 @@ class NgspiceLibrary(_NgSpiceShared):  # type: ignore[misc]  # PySpice is untype
         self.on_vectors = receive_names
         try:
             lines = self.command(f"dc vsweep 0 {batch - 1} 1")
-            points = int(control[ControlWord.POINT])
+            points, n_unknown = int(control[ControlWord.POINT]), int(control[ControlWord.N_UNKNOWN_ROWS])
         finally:
             self.on_vectors = None
             control[:] = 0
+        if n_unknown:
+            raise ResultError(
+                f"the deck has an external source whose row is not among the {deck.n_voltage_drives} driven voltages "
+                f"and {deck.n_current_drives} driven currents; each kind is numbered from 0."
+            )
         if points and kept[1]:
             raise ResultError(
                 f"ngspice has no vector named {kept[1][0]!r}; the deck and the wanted vectors do not agree."
@@ -328,7 +354,7 @@ class NgspiceLibrary(_NgSpiceShared):  # type: ignore[misc]  # PySpice is untype
     def read_vector(self, name: str) -> NDArray[np.float64] | None:
         """Copy a real vector of the newest plot; None where there is none of that name."""
         info = self._ngspice_shared.ngGet_Vec_Info(name.encode("ascii"))
-        if info == _ffi.NULL or info.v_realdata == _ffi.NULL:
+        if info == _ffi.NULL or info.v_realdata == _ffi.NULL:  # noqa: PLR1714  # the second only where the first is not
             return None
         return np.frombuffer(_ffi.buffer(info.v_realdata, info.v_length * 8), dtype=np.float64).copy()
 
@@ -336,7 +362,7 @@ class NgspiceLibrary(_NgSpiceShared):  # type: ignore[misc]  # PySpice is untype
         if self.is_dead:
             raise WorkerError(
                 "ngspice asked to be unloaded after a fatal error and cannot be used again in this process. "
-                "Start a new process, or run ngspice in worker processes (workers >= 1), which are replaced by themselves."
+                "Start a new process, or use worker processes (workers >= 1), which are replaced by themselves."
             )
 
     def _clear_console(self) -> None:

@@ -10,16 +10,18 @@ A sample that breaks one of these is solved again alone in a freshly loaded circ
 too, and the sweep goes on after it.
 """
 
+import os
 import re
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ResultError
-from .console import LineKind, classify
+from .console import LineKind, classify, summarise
 from .deck import StreamedDeck, SweepResult, check_drives
 from .library import ngspice_library
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 _N_LOADED_DECKS: Final = 4  # free and nudged phases of two blocks at two parameter sets
 _N_LOG_LINES: Final = 40
 _N_QUOTED_LINES: Final = 8
+_NO_VALUE: Final = re.compile(r"^[rcliv]\S*[ \t]+\S+[ \t]+\S+[ \t]*$(?!\n\+)", re.IGNORECASE | re.MULTILINE)
 _ITERATIONS: Final = re.compile(r"Total iterations\s*=\s*(\d+)")
 
 
@@ -39,6 +42,7 @@ def run_sweep(deck: StreamedDeck, drives: NDArray[np.float64]) -> SweepResult:
     alone, to the last bit, and not on what this process solved before.
 
     Args:
+        deck: loaded unless this process has it loaded already.
         drives: [batch, n_voltage_drives + n_current_drives] V, then A.
 
     Raises:
@@ -87,14 +91,18 @@ class _Chunk:
             converged=converged,
             iterations=self._iterations,
             stepping=self._stepping,
-            log=tuple(self._log[-_N_LOG_LINES:]),
+            log=tuple(self._log),
         )
 
     def _sweep(self, drives: NDArray[np.float64], values: NDArray[np.float64]) -> int:
         """Run one sweep from the first of these samples on; return how many from the first on can be accepted."""
         library, batch = self._library, len(drives)
         circuit = make_current(library, self._deck)
-        point, lines = library.sweep(self._deck, drives, values)
+        try:
+            point, lines = library.sweep(self._deck, drives, values)
+        except BaseException:  # an interrupt, too: half a sweep must not stay loaded
+            library.unload_all()
+            raise
         self._read_iterations(circuit)
         kinds = [(line, classify(line)) for line in lines if line.is_stderr]
         n_good = min([point, *(line.points for line, kind in kinds if kind is LineKind.SAMPLE_FAILED)])
@@ -104,7 +112,7 @@ class _Chunk:
         is_odd = any(kind is not LineKind.NOTE for _, kind in kinds)
         if is_odd:
             self._stepping |= any(kind is LineKind.STEPPING for _, kind in kinds)
-            self._log += [line.text.strip() for line, kind in kinds if kind is not LineKind.NOTE][-_N_LOG_LINES:]
+            self._log = summarise([*self._log, *(line.text for line, _ in kinds)])[:_N_LOG_LINES]
         if any(kind is LineKind.DECK_REJECTED for _, kind in kinds):
             library.unload_all()
             raise reject_deck(self._deck, "ngspice does not read this deck as it is meant", self._log)
@@ -144,6 +152,7 @@ def make_current(library: "NgspiceLibrary", deck: StreamedDeck) -> "LoadedCircui
     if circuit is None:
         if len(library.loaded) >= _N_LOADED_DECKS:
             library.unload(min(library.loaded, key=lambda loaded: loaded.last_used).key)
+        require_values(deck)
         lines = library.load_deck(deck.text, deck.key)
         if any(classify(line) is not LineKind.NOTE for line in lines):
             library.unload_all()
@@ -153,9 +162,16 @@ def make_current(library: "NgspiceLibrary", deck: StreamedDeck) -> "LoadedCircui
     return circuit
 
 
+def require_values(deck: StreamedDeck) -> None:
+    """Raise for an element with two nodes and nothing else: ngspice takes a source for 0, a resistor for 1 mohm."""
+    found = _NO_VALUE.search(deck.text, deck.text.find("\n"))
+    if found is not None:
+        raise reject_deck(deck, "an element of the deck has no value", [found.group().strip()])
+
+
 def reject_deck(deck: StreamedDeck, what: str, lines: Sequence[str]) -> ResultError:
     """Make the error for a deck, with ngspice's own words and the deck kept in a file."""
-    said = [line.strip() for line in lines if line.strip()][-_N_QUOTED_LINES:]
+    said = summarise(lines)[:_N_QUOTED_LINES]
     return ResultError(f"{what}: {' | '.join(said) or 'it says nothing'}. Deck: {save_deck(deck)}")
 
 
@@ -163,8 +179,8 @@ def save_deck(deck: StreamedDeck) -> str:
     """Write the deck to a new temporary file and return its path, or why there is none."""
     try:
         descriptor, path = tempfile.mkstemp(prefix="tellegen-", suffix=".cir")
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(deck.text)
+        os.close(descriptor)
+        Path(path).write_text(deck.text, encoding="utf-8")
     except OSError as error:
         return f"(could not be saved: {error})"
     return path

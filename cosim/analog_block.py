@@ -1,0 +1,292 @@
+"""An energy block as a torch module: forward relaxes the free phase, backward the nudged phases.
+
+`loss.backward()` through a network with such blocks is the chaining of backprop and equilibrium propagation of
+Nest & Ernoult 2024: each block returns its conductance gradients and hands dL/dx to the stage before it.
+"""
+
+import copy
+from enum import Enum
+from typing import Any, Self, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from circuits.arrays import Floats
+from circuits.block_circuit import BlockCircuit, build
+from circuits.energy_block import EnergyBlock, Polarity
+
+from .converters import Converters, Ranges
+from .errors import BlockError
+from .phases import Counters, FreePhase, Phases, PhaseSettings
+from .relaxation import Relaxation, RelaxationOptions
+from .simulators.base import AbstractSimulator
+
+
+class Gradient(Enum):
+    """Where a block's gradient comes from."""
+
+    EP = "ep"  # nudged phases, in any simulator
+    IMPLICIT = "implicit"  # a small-signal solve at the free equilibrium: exact, newton only
+
+
+@final
+class Conductance(nn.Parameter):
+    """A trainable conductance with its window, in units of g_unit."""
+
+    window: tuple[float, float]
+
+    def __new__(cls, data: Tensor, window: tuple[float, float], requires_grad: bool = True) -> Self:  # noqa: FBT001, FBT002
+        """Make a parameter that remembers its window."""
+        parameter: Self = torch.Tensor._make_subclass(cls, data, requires_grad)  # noqa: SLF001
+        parameter.window = window
+        return parameter
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Conductance":
+        if id(self) not in memo:
+            memo[id(self)] = Conductance(self.data.clone(), self.window, self.requires_grad)
+        copied: Conductance = memo[id(self)]
+        return copied
+
+
+def _keep_in_window(optimizer: Optimizer, _args: object, _kwargs: object) -> None:
+    """Put every conductance of an optimiser back into its window: a device has no other values."""
+    with torch.no_grad():
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if isinstance(parameter, Conductance):
+                    parameter.clamp_(*parameter.window)
+
+
+# A module does not know its optimiser, so the projection after each step hooks into all of them; it acts on
+# conductances only.
+register_optimizer_step_post_hook(_keep_in_window)
+
+
+class _Relax(torch.autograd.Function):
+    """The block as a function of its input and conductances."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, block: "AnalogBlock", *parameters: Tensor) -> Tensor:
+        """Relax the free phase."""
+        free = block.free_phase(x)
+        ctx.save_for_backward(*parameters)  # torch then refuses a backward after an in-place change of the weights
+        ctx.block, ctx.free, ctx.input = block, free, x.new_empty(0)
+        return torch.as_tensor(free.outputs, dtype=x.dtype, device=x.device)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, ds: Tensor) -> tuple[Tensor | None, ...]:
+        """Relax the nudged phases; return gradients for x and each conductance."""
+        parameters = ctx.saved_tensors
+        block: AnalogBlock = ctx.block
+        gradients = block.nudged_phases(ctx.free, ds, want_x=ctx.needs_input_grad[0])
+        x_gradient = None if gradients.x is None else torch.as_tensor(gradients.x, dtype=ds.dtype, device=ds.device)
+        columns = [plus for plus, _ in gradients.conductances.values()]
+        columns += [minus for _, minus in gradients.conductances.values() if minus is not None]
+        tensors = (
+            torch.as_tensor(column, dtype=parameter.dtype, device=parameter.device)
+            for column, parameter in zip(columns, parameters, strict=True)
+        )
+        return (x_gradient, None, *tensors)
+
+
+@final
+class AnalogBlock(nn.Module):
+    """An energy block that torch can train.
+
+    Parameters are `g_plus.<crossbar>` and, with differential polarity, `g_minus.<crossbar>`, [n_rows, n_columns] in units
+    of g_unit, kept inside the block's window after each step of any optimiser.
+
+    Args:
+        block: the circuit's description.
+        simulator: where it is relaxed; shared by copies.
+        settings: how the phases are run.
+        converters: DACs and ADCs on every crossing.
+        gradient: equilibrium propagation, or implicit differentiation (newton only).
+        generator: randomness of the initial weights; torch's default generator if left out.
+        relaxation: how far the circuit is reduced, and the deck's tolerances.
+
+    Source: Nest & Ernoult 2024, algorithms 1 and 2.
+    """
+
+    def __init__(
+        self,
+        block: EnergyBlock,
+        *,
+        simulator: AbstractSimulator,
+        settings: PhaseSettings | None = None,
+        converters: Converters | None = None,
+        gradient: Gradient = Gradient.EP,
+        generator: torch.Generator | None = None,
+        relaxation: RelaxationOptions | None = None,
+    ) -> None:
+        super().__init__()
+        self.block = block
+        self.simulator = simulator
+        self.settings = settings or PhaseSettings()
+        self.converters = converters or Converters()
+        self.gradient = gradient
+        self.relaxation_options = relaxation or RelaxationOptions()
+        self.circuit: BlockCircuit = build(block)
+        self.g_plus = nn.ParameterDict()
+        self.g_minus = nn.ParameterDict()
+        self._initialise(generator)
+        ranges = Ranges()
+        self.register_buffer("converter_ranges", torch.from_numpy(ranges.values))
+        self._phases = Phases(
+            self.circuit,
+            Relaxation(self.circuit.circuit, self.circuit.image, simulator, self.relaxation_options),
+            self.settings,
+            self.converters,
+            ranges,
+            self.relaxation_options.solver,
+        )
+        self._clamped_share: float | None = None
+
+    def _initialise(self, generator: torch.Generator | None) -> None:
+        """Draw weights of variance 1 / n_rows; the smaller device of a pair sits at g_min."""
+        low, high = self.block.window
+        for crossbar in self.circuit.crossbars:
+            w = torch.randn(crossbar.shape, generator=generator) / crossbar.shape[0] ** 0.5
+            w = torch.zeros_like(w) if crossbar.name.startswith("b") else w
+            if self.block.polarity is Polarity.SINGLE:
+                self.g_plus[crossbar.name] = Conductance((low + w.abs()).clamp_(low, high), self.block.window)
+            else:
+                self.g_plus[crossbar.name] = Conductance((low + w.clamp(min=0)).clamp_(low, high), self.block.window)
+                self.g_minus[crossbar.name] = Conductance((low - w.clamp(max=0)).clamp_(low, high), self.block.window)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the states of the output layers at the free equilibrium.
+
+        Args:
+            x: [batch, n_inputs] dimensionless.
+
+        Returns:
+            [batch, n_outputs] dimensionless.
+
+        Raises:
+            BlockError: for a wrong shape, NaN or infinity in x or the weights, or a weight outside the window.
+            ConvergenceError: if a sample has no acceptable equilibrium.
+        """
+        self._check_input(x)
+        parameters = [*self.g_plus.values(), *self.g_minus.values()]
+        result: Tensor = _Relax.apply(x, self, *parameters)
+        return result
+
+    def _check_input(self, x: Tensor) -> None:
+        if x.ndim != 2 or x.shape[1] != self.block.n_inputs:
+            raise BlockError(
+                f"block '{self.block.name}': input of shape {tuple(x.shape)}; it takes [batch, {self.block.n_inputs}]"
+            )
+        if not x.is_floating_point():
+            raise BlockError(f"block '{self.block.name}': input of type {x.dtype}; give float32 or float64")
+        if not bool(torch.isfinite(x).all()):
+            sample, unit = (int(k) for k in (~torch.isfinite(x)).nonzero()[0])
+            raise BlockError(
+                f"block '{self.block.name}': input {unit} of sample {sample} is {float(x[sample, unit])}; look for a "
+                "division or an exploding stage before the block"
+            )
+
+    def conductances(self) -> Floats:
+        """Return every device's conductance, [n_resistors] S.
+
+        Raises:
+            BlockError: for a weight that is not finite or outside the window.
+        """
+        values: list[dict[str, Floats]] = []
+        low, high = self.block.window
+        for sign, group in (("plus", self.g_plus), ("minus", self.g_minus)):
+            arrays = {}
+            for name, parameter in group.items():
+                g = parameter.detach().double().cpu().numpy()
+                edge = np.finfo(np.float32).eps * high  # a float32 parameter rounds the window's edges
+                wrong = ~np.isfinite(g) | (g < low - edge) | (g > high + edge)
+                if wrong.any():
+                    i, j = (int(k) for k in np.argwhere(wrong)[0])
+                    raise BlockError(
+                        f"block '{self.block.name}': g_{sign}.{name}[{i}, {j}] = {g[i, j]:g}, outside the window "
+                        f"[{low:g}, {high:g}] of g_unit ({int(wrong.sum())} such); clamp the weights, or widen g_min_s, "
+                        "g_max_s"
+                    )
+                arrays[name] = g
+            values.append(arrays)
+        return self.circuit.program(*values)
+
+    def free_phase(self, x: Tensor) -> FreePhase:
+        """Relax the free phase for an input, [batch, n_inputs]; `forward` with the equilibrium in hand."""
+        ranges = self.get_buffer("converter_ranges")
+        self._phases.ranges.values[:] = ranges.double().cpu().numpy()
+        free = self._phases.free(self.conductances(), x.detach().double().cpu().numpy(), learn=self.training)
+        self._clamped_share = self.circuit.clamped_share(free.point.voltage_v)
+        self._store_ranges()
+        return free
+
+    def nudged_phases(self, free: FreePhase, ds: Tensor, *, want_x: bool) -> Any:
+        """Relax the nudged phases for dL/ds, [batch, n_outputs]; `backward` without autograd."""
+        gradient = ds.detach().double().cpu().numpy()
+        if not np.isfinite(gradient).all():
+            sample = int(np.argwhere(~np.isfinite(gradient))[0][0])
+            raise BlockError(
+                f"block '{self.block.name}': the loss gradient of sample {sample} is not finite; look at the loss, or "
+                "lower the learning rate"
+            )
+        if self.gradient is Gradient.IMPLICIT:
+            return self._phases.implicit(free, gradient, want_x=want_x)
+        result = self._phases.nudged(free, gradient, want_x=want_x, learn=self.training)
+        self._store_ranges()
+        return result
+
+    def _store_ranges(self) -> None:
+        buffer = self.get_buffer("converter_ranges")
+        buffer.copy_(torch.from_numpy(self._phases.ranges.values))
+
+    @property
+    def counters(self) -> Counters:
+        """Relaxations, iterations and conversions since the block was made."""
+        return self._phases.counters
+
+    @property
+    def clamped_share(self) -> float | None:
+        """Share of units at a clamp in the last free phase; None before the first."""
+        return self._clamped_share
+
+    def configured(
+        self,
+        *,
+        simulator: AbstractSimulator | None = None,
+        settings: PhaseSettings | None = None,
+        converters: Converters | None = None,
+        gradient: Gradient | None = None,
+        relaxation: RelaxationOptions | None = None,
+    ) -> "AnalogBlock":
+        """Return a copy with the same weights and other running options; what is left out stays."""
+        copied = AnalogBlock(
+            self.block,
+            simulator=simulator or self.simulator,
+            settings=settings or self.settings,
+            converters=converters or self.converters,
+            gradient=gradient or self.gradient,
+            relaxation=relaxation or self.relaxation_options,
+        )
+        for own, other in ((self.g_plus, copied.g_plus), (self.g_minus, copied.g_minus)):
+            for name, parameter in own.items():
+                other[name] = copy.deepcopy(parameter)
+        copied.register_buffer("converter_ranges", self.get_buffer("converter_ranges").clone())
+        return copied.train(self.training)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "AnalogBlock":
+        copied = self.configured()
+        memo[id(self)] = copied
+        for own, other in ((self.g_plus, copied.g_plus), (self.g_minus, copied.g_minus)):
+            for name, parameter in own.items():
+                memo[id(parameter)] = other[name]
+        return copied
+
+    def extra_repr(self) -> str:
+        """Name sizes, drive and simulator."""
+        sizes = "-".join(str(size) for size in (self.block.n_inputs, *(layer.size for layer in self.block.layers)))
+        return f"'{self.block.name}', {sizes}, {self.block.drive.value}-driven, {self.simulator.name}"

@@ -1,0 +1,71 @@
+"""Equilibrium propagation's estimate as pure functions of two equilibria.
+
+Nudging by beta ds adds beta ds . s to the energy; for every parameter dL/dp = d/dbeta dE/dp at beta = 0. With the mean m
+and the response r = (v2 - v1) / (beta2 - beta1) of two phases, D[1/2 dv^2] / (beta2 - beta1) = dm dr exactly, so the
+estimate is written with m and r. Implicit differentiation is the same with m = v* and r = -H^-1 ds.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+from circuits.arrays import Floats
+from circuits.block_circuit import BlockCircuit
+from circuits.energy_block import Drive
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Response:
+    """Mean and response of two phases.
+
+    Args:
+        mean_v: [batch, n_nodes] V.
+        response_v: [batch, n_nodes] V per unit of beta.
+    """
+
+    mean_v: Floats
+    response_v: Floats
+
+
+def response(first_v: Floats, second_v: Floats, beta_first: float, beta_second: float, scale: Floats) -> Response:
+    """Return mean and response of two phases, with the scale of each sample's nudge undone.
+
+    Args:
+        first_v, second_v: [batch, n_nodes] V — equilibria at the two nudges.
+        beta_first, beta_second: the nudges, beta_second > beta_first.
+        scale: [batch] — loss gradient per unit of nudge, 1 without scaling.
+
+    Returns:
+        their mean, and their difference over beta_second - beta_first times scale.
+
+    Source: Scellier & Bengio 2017; centered: Laborieux et al. 2021.
+    """
+    change = (second_v - first_v) * (scale / (beta_second - beta_first))[:, None]
+    return Response(mean_v=(first_v + second_v) / 2, response_v=change)
+
+
+def conductance_gradients(circuit: BlockCircuit, r: Response) -> dict[str, tuple[Floats, Floats | None]]:
+    """Return dL/dG+ and dL/dG- of every crossbar by name, per g_unit, summed over the batch.
+
+    Equation: dL/dG = D[mean over the two devices of 1/2 (dv / v_unit)^2] / (beta2 - beta1).
+    """
+    v_unit_v = circuit.block.v_unit_v
+    return {
+        crossbar.name: crossbar.response_gradient(r.mean_v, r.response_v, v_unit_v) for crossbar in circuit.crossbars
+    }
+
+
+def input_gradient(circuit: BlockCircuit, conductance_s: Floats, r: Response) -> Floats:
+    """Return dL/dx of each sample, [batch, n_inputs].
+
+    Equation: current drive -D[s_i] / (beta2 - beta1), since the energy holds -x s; voltage drive D[i_i] / (beta2 - beta1),
+    the change of the current that the input source delivers.
+
+    Args:
+        circuit: the block.
+        conductance_s: [n_resistors] S; used with voltage drive.
+        r: mean and response.
+    """
+    if circuit.block.drive is Drive.CURRENT:
+        return -circuit.layers[0].state(r.response_v, circuit.block.v_unit_v)
+    return circuit.input_currents(conductance_s, r.response_v)

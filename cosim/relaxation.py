@@ -1,0 +1,177 @@
+"""Relax a block's circuit in a simulator, through the largest exact reduction that holds for these numbers.
+
+Reductions and sessions belong to the topology, programs to the parameter set; a batch only passes through.
+"""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import final
+
+import numpy as np
+
+from circuits.arrays import Floats, Indices
+from circuits.circuit import Circuit
+from circuits.reductions import AbstractProgram, AbstractReduction, Chain, fold, mirror
+from netlists.lowering import lower
+from netlists.netlist import SolverOptions
+
+from .errors import SimulationError
+from .simulators.base import AbstractSession, AbstractSimulator, OnFailure, OperatingPoint
+
+
+class Reduce(Enum):
+    """How far a circuit may be reduced; each reduction still switches itself off where it is not exact."""
+
+    NONE = "none"  # every device in the deck
+    FOLD = "fold"  # ideal voltage-driven rows become Norton currents
+    MIRROR = "mirror"  # and matched p/n halves are solved once
+
+
+@final
+class _Route:
+    """One reduction with its session and its last program."""
+
+    def __init__(self, circuit: Circuit, reduction: AbstractReduction | None) -> None:
+        self.reduction = reduction
+        self.circuit = circuit if reduction is None else reduction.reduced
+        names = {name: k for k, name in enumerate(circuit.nodes)}
+        self.full_index: Indices = np.array([names[name] for name in self.circuit.nodes])
+        self.session: AbstractSession | None = None
+        self.conductance_s: Floats | None = None
+        self.program: AbstractProgram | None = None
+
+    def programmed(self, conductance_s: Floats) -> bool:
+        """Put conductances in; return whether the reduction holds for them."""
+        if self.reduction is None:
+            return True
+        if self.conductance_s is None or not np.array_equal(self.conductance_s, conductance_s):
+            self.conductance_s = conductance_s.copy()
+            self.program = self.reduction.program(conductance_s)
+        return self.program is not None
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RelaxationOptions:
+    """How a relaxation is set up: how far to reduce, and the deck's tolerances."""
+
+    reduce: Reduce = Reduce.MIRROR
+    solver: SolverOptions = SolverOptions()
+
+
+@final
+class Relaxation:
+    """A circuit ready to be relaxed in one simulator.
+
+    Args:
+        circuit: the full circuit.
+        image: [n_nodes] mirror images; empty where the circuit has no mirror symmetry.
+        simulator: where it is solved.
+        options: how far to reduce, and tolerances.
+    """
+
+    def __init__(
+        self,
+        circuit: Circuit,
+        image: Indices,
+        simulator: AbstractSimulator,
+        options: RelaxationOptions | None = None,
+    ) -> None:
+        self.circuit = circuit
+        self._simulator = simulator
+        self._options = options or RelaxationOptions()
+        self._routes = [_Route(circuit, reduction) for reduction in self._reductions(circuit, image)]
+
+    def _reductions(self, circuit: Circuit, image: Indices) -> list[AbstractReduction | None]:
+        """Return the reductions to try, smallest circuit first."""
+        found: list[AbstractReduction | None] = []
+        if self._options.reduce is Reduce.MIRROR and len(image):
+            half = mirror(circuit, image)
+            if half is not None:
+                folded = fold(half.reduced)
+                found.append(half if folded is None else Chain(first=half, second=folded))
+        if self._options.reduce is not Reduce.NONE:
+            folded = fold(circuit)
+            if folded is not None:
+                found.append(folded)
+        return [*found, None]
+
+    def _route(self, conductance_s: Floats, drives: Floats) -> tuple[_Route, AbstractSession]:
+        """Return the first route whose conditions hold, its session prepared."""
+        for route in self._routes:
+            if route.programmed(conductance_s) and (route.program is None or route.program.applies_to(drives)):
+                if route.session is None:
+                    netlist, _ = lower(route.circuit, self._options.solver)
+                    route.session = self._simulator.prepare(netlist)
+                return route, route.session
+        raise SimulationError(f"block '{self.circuit.name}': no way to solve it")  # the last route always holds
+
+    def route_circuit(self, conductance_s: Floats, drives: Floats) -> Circuit:
+        """Return the circuit that the simulator actually gets for these numbers."""
+        return self._route(conductance_s, drives)[0].circuit
+
+    def solve(
+        self,
+        conductance_s: Floats,
+        drives: Floats,
+        *,
+        start_v: Floats | None = None,
+        on_failure: OnFailure = OnFailure.RAISE,
+    ) -> OperatingPoint:
+        """Relax a batch and return the voltages of the full circuit.
+
+        Args:
+            conductance_s: [n_resistors] S — of the full circuit.
+            drives: [batch, n_drives] V then A — of the full circuit.
+            start_v: [batch, n_nodes] V — where to start.
+            on_failure: raise, or record the failing samples.
+
+        Returns:
+            equilibria with the full circuit's nodes; residuals are those of the circuit that was solved.
+
+        Raises:
+            CircuitError, ConvergenceError: as `AbstractSession.solve`.
+        """
+        route, session = self._route(conductance_s, drives)
+        program = route.program
+        if program is None:
+            return session.solve(conductance_s, drives, start_v=start_v, on_failure=on_failure)
+        point = session.solve(
+            program.conductance_s,
+            program.drives(drives),
+            start_v=None if start_v is None else program.restrict(start_v),
+            on_failure=on_failure,
+        )
+        return replace(
+            point,
+            voltage_v=program.expand(drives, point.voltage_v),
+            worst_node=route.full_index[point.worst_node],
+        )
+
+    def small_signal(self, conductance_s: Floats, drives: Floats, voltage_v: Floats, drive_change: Floats) -> Floats:
+        """Return how the node voltages change with the drives at an operating point, [batch, n_nodes] V per unit.
+
+        Args:
+            conductance_s: [n_resistors] S.
+            drives: [batch, n_drives] V then A — at the operating point.
+            voltage_v: [batch, n_nodes] V — the operating point.
+            drive_change: [batch, n_drives] V then A — direction.
+
+        Raises:
+            SimulationError: if the simulator has no small-signal analysis.
+        """
+        route, session = self._route(conductance_s, np.concatenate([drives, drive_change]))
+        program = route.program
+        if program is None:
+            return session.small_signal(conductance_s, voltage_v, drive_change)
+        reduced_change = program.drives(drive_change) - program.drives(np.zeros_like(drive_change))
+        response = session.small_signal(program.conductance_s, program.restrict(voltage_v), reduced_change)
+        none = np.zeros_like(drive_change)
+        return program.expand(drive_change, response) - program.expand(none, np.zeros_like(response))
+
+    def close(self) -> None:
+        """Release the sessions."""
+        for route in self._routes:
+            if route.session is not None:
+                route.session.close()
+                route.session = None

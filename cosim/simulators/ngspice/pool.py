@@ -1,0 +1,210 @@
+"""Send chunks of samples to worker processes and survive the death of any of them.
+
+Takes: a deck and the drives of each chunk. Gives: one `SweepResult` per chunk, in order. Must not know: circuits, or
+what a chunk's numbers mean.
+
+One process has one libngspice, a fatal error in it can end the process, and nothing in Python can interrupt it; hence
+processes, started afresh (never forked), each with a watchdog. The death of one worker fails the chunks of all others
+as well, so everything unfinished is sent again, one chunk at a time: the one that fails then is the culprit.
+"""
+
+import os
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from circuits.errors import TellegenError
+
+from ...errors import SimulationError, WorkerError
+from .deck import StreamedDeck, SweepResult, check_drives
+from .sweep import run_sweep
+from .worker import TIMEOUT_EXIT_CODE, run_chunk, start_worker
+
+_THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def make_loky_executor(workers: int) -> Executor:
+    """Start an executor whose workers are new processes: no fork, no re-import of the user's main script."""
+    loky: Any = import_module("loky")  # Any: loky ships no types
+    context: Any = import_module("loky.backend").get_context("loky")
+    executor: Executor = loky.ProcessPoolExecutor(
+        max_workers=workers, context=context, initializer=start_worker, env=dict.fromkeys(_THREAD_VARIABLES, "1")
+    )
+    return executor
+
+
+@final
+class NgspicePool:
+    """Worker processes that each hold one ngspice. They start with the first chunk and end with `close()`.
+
+    Results do not depend on the number of workers, to the last bit: a chunk is solved as if it were alone.
+    """
+
+    def __init__(
+        self, *, workers: int, timeout_s: float, executor_factory: Callable[[], Executor] | None = None
+    ) -> None:
+        """Describe the pool; nothing is started yet.
+
+        Args:
+            workers: number of processes; 0 runs ngspice in this process, where no time limit can be kept.
+            timeout_s: limit for one chunk.
+            executor_factory: makes another `concurrent.futures.Executor` than loky's; called again after a crash.
+
+        Raises:
+            SimulationError: a negative number of workers, or a time limit that is not positive.
+        """
+        if workers < 0 or not timeout_s > 0:
+            raise SimulationError(
+                f"workers = {workers}, timeout_s = {timeout_s}: workers must be 0 (this process) or more, timeout_s "
+                "positive seconds."
+            )
+        self._workers = workers
+        self._timeout_s = timeout_s
+        self._factory = executor_factory
+        self._lock = threading.Lock()
+        self._running = _Running()
+        self._finalizer = weakref.finalize(self, self._running.stop)
+
+    def run(self, deck: StreamedDeck, chunks: Sequence[NDArray[np.float64]]) -> list[SweepResult]:
+        """Solve the chunks and return their results in the order of the chunks.
+
+        Args:
+            deck: the deck to solve.
+            chunks: drives of each chunk, [batch, n_drives] V, then A.
+
+        Raises:
+            ResultError: see `run_sweep`.
+            WorkerError: a chunk ended its worker process twice.
+        """
+        tables = [check_drives(deck, chunk) for chunk in chunks]
+        if self._workers == 0 and self._factory is None:
+            return [run_sweep(deck, table) for table in tables]
+        with self._lock:
+            try:
+                results = self._run_together(deck, tables)
+                return [
+                    self._run_alone(deck, tables, k) if result is None else result for k, result in enumerate(results)
+                ]
+            except TellegenError:
+                raise
+            except BaseException:  # an interrupt: no old chunk must stay in the queue of the next run
+                self._running.stop()
+                raise
+
+    def close(self) -> None:
+        """End the worker processes; a later `run` starts new ones."""
+        with self._lock:
+            self._running.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run_together(self, deck: StreamedDeck, tables: Sequence[NDArray[np.float64]]) -> list[SweepResult | None]:
+        """Send all chunks at once; None stands for a chunk whose worker, or whose neighbour's worker, died."""
+        futures = self._submit(deck, tables)
+        results: list[SweepResult | None] = [None] * len(tables)
+        try:
+            for k, future in enumerate(futures):
+                error = future.exception()
+                if isinstance(error, TellegenError):
+                    raise error
+                if error is None:  # anything else: executors differ in how they say that a worker is gone
+                    results[k] = future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+        if None in results:
+            self._running.stop()
+        return results
+
+    def _submit(self, deck: StreamedDeck, tables: Sequence[NDArray[np.float64]]) -> "list[Future[SweepResult]]":
+        """Send chunks until the executor breaks; a pool that broke while it was idle is replaced at once."""
+        futures: list[Future[SweepResult]] = []
+        for table in tables:
+            for is_last_try in (False, True):
+                try:
+                    executor = self._running.start(self._make_executor)
+                    futures.append(executor.submit(run_chunk, deck, table, self._timeout_s, os.getpid()))
+                    break
+                except BrokenExecutor:
+                    if futures:
+                        return futures
+                    self._running.stop()
+                    if is_last_try:
+                        raise
+        return futures
+
+    def _run_alone(self, deck: StreamedDeck, tables: Sequence[NDArray[np.float64]], k: int) -> SweepResult:
+        """Send one chunk for the second time, with nothing beside it."""
+        try:
+            return self._submit(deck, [tables[k]])[0].result()
+        except TellegenError:
+            raise
+        except Exception as error:
+            self._running.stop()
+            first = sum(len(table) for table in tables[:k])
+            reason = (
+                f"took longer than timeout_s = {self._timeout_s:g} s"
+                if f"EXIT({TIMEOUT_EXIT_CODE})" in str(error)
+                else f"ended its worker process ({type(error).__name__}: {' '.join(str(error).split())})"
+            )
+            raise WorkerError(
+                f"the chunk with samples {first} to {first + len(tables[k]) - 1} failed twice: the second time, alone, "
+                f"it {reason}. Deck and drives: {_save_chunk(deck, tables[k])}"
+            ) from error
+
+    def _make_executor(self) -> Executor:
+        return make_loky_executor(self._workers) if self._factory is None else self._factory()
+
+
+@final
+class _Running:
+    """The executor while there is one; apart from the pool, so that the pool's finalizer can reach it."""
+
+    def __init__(self) -> None:
+        self._executor: Executor | None = None
+        self._pid = 0
+
+    def start(self, make: Callable[[], Executor]) -> Executor:
+        """Return the executor; make it if there is none, or if it belongs to the process this one was forked from."""
+        if self._executor is None or self._pid != os.getpid():
+            self._executor = make()
+            self._pid = os.getpid()
+        return self._executor
+
+    def stop(self) -> None:
+        """End the executor and its processes, in the middle of their work if need be."""
+        executor, self._executor = self._executor, None
+        if executor is None or self._pid != os.getpid():
+            return
+        loky: Any = import_module("loky")
+        if isinstance(executor, loky.ProcessPoolExecutor):
+            kill: Any = executor.shutdown  # Any: loky's shutdown can do more than the standard library's
+            kill(wait=True, kill_workers=True)
+        else:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _save_chunk(deck: StreamedDeck, drives: NDArray[np.float64]) -> str:
+    """Write deck and drives to a new temporary folder and return its path, or why there is none."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="tellegen-"))
+        (folder / "deck.cir").write_text(deck.text, encoding="utf-8")
+        np.save(folder / "drives.npy", drives, allow_pickle=False)
+    except OSError as error:
+        return f"(could not be saved: {error})"
+    return str(folder)

@@ -1,0 +1,172 @@
+"""Run the plain ngspice program on a complete deck: the reference that shares nothing with our shared-library path.
+
+Takes the text of a deck, gives the vectors of its one plot. One process a deck, so nothing of an earlier deck can
+survive. Knows nothing of batches and drives; where speed counts, `sweep` is the way.
+
+ngspice 39 ends with status 0 after a transient fallback, a changed resistance or a missing analysis, so its words and
+its file are judged as well.
+"""
+
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from circuits.arrays import Floats
+from netlists.netlist import Netlist, node_map
+from netlists.spice_writer import format_standalone
+
+from ...errors import ResultError, SimulatorNotFound
+
+# "resistance to low": below 1 mOhm ngspice takes 1 mOhm and goes on. "Transient op": the value where a transient was
+# stopped, good to a few digits only. A failed gmin or source step alone is harmless, the next method starts.
+_DENIED: Final = re.compile(
+    r"error|singular|aborted|no convergence|doAnalyses|timestep|iteration limit|too many iterations|transient op|"
+    r"resistance to low|source stepping failed|DC solution failed|unknown|can't find|could not find|not parsed|"
+    r"there aren't any|unrecogni[sz]ed|no such|ignored|not (defined|found|supported)",
+    re.IGNORECASE,
+)
+_BYTES_A_VALUE: Final = 8
+_SHOWN: Final = 5  # lines of the log in a message
+
+
+def find_ngspice_program() -> str:
+    """Return the path of the ngspice program.
+
+    Raises: SimulatorNotFound if there is none on PATH.
+    """
+    path = shutil.which("ngspice")
+    if path is None:
+        raise SimulatorNotFound(
+            "the ngspice program is not on PATH. Install it with `sudo apt-get install ngspice` (Debian, Ubuntu) or "
+            "`brew install ngspice` (macOS), or run `make setup`"
+        )
+    return path
+
+
+def run_program(text: str, *, timeout_s: float = 300.0, keep: Path | None = None) -> dict[str, NDArray[np.float64]]:
+    """Run a complete deck in a process of its own.
+
+    Args:
+        text: the deck, analysis and `.end` included.
+        timeout_s: s — the process is ended after it.
+        keep: folder (made where missing) that keeps deck, log and raw file; by default they are kept only where the run
+            fails, in a folder that the error names.
+
+    Returns:
+        [n_points] V or A by vector name as in libngspice: "node", and "source#branch" for i(source).
+
+    Raises:
+        SimulatorNotFound: if ngspice is not installed.
+        ResultError: if the exit status, the log or the raw file shows that this is not the solution of this deck.
+    """
+    program = find_ngspice_program()
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="tellegen-ngspice-")) if keep is None else keep
+    deck, raw, log = folder / "deck.cir", folder / "deck.raw", folder / "deck.log"
+    raw.unlink(missing_ok=True)
+    deck.write_text(text, encoding="utf-8")
+    try:
+        # -n: a user's .spiceinit may change what a deck means.
+        run = subprocess.run(
+            [program, "-n", "-b", "-r", raw.name, deck.name],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        log.write_bytes((error.stdout or b"") + (error.stderr or b""))
+        raise ResultError(
+            f"ngspice ran past {timeout_s:g} s and was ended; allow more time, or loosen the clamps. "
+            f"Deck and log: {deck}"
+        ) from error
+    log.write_bytes(run.stdout + run.stderr)
+    # Its own name for the deck is echoed in the log: a circuit may be called "error amplifier".
+    said = [line.strip() for line in (run.stderr + run.stdout).decode("utf-8", "replace").splitlines()]
+    denied = [line for line in said if _DENIED.search(line) and not line.startswith("Circuit:")]
+    if run.returncode != 0 or denied:
+        shown = list(dict.fromkeys(denied or [line for line in said if line]))[:_SHOWN]
+        raise ResultError(
+            f"ngspice ended with status {run.returncode} and said: {' | '.join(shown)}. Deck and log: {deck}"
+        )
+    if not raw.is_file():
+        raise ResultError(f"ngspice wrote no raw file; the deck has no analysis. Deck and log: {deck}")
+    try:
+        vectors = parse_raw(raw.read_bytes())
+    except ResultError as error:
+        raise ResultError(f"{error}. Deck and log: {deck}") from error
+    if keep is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    return vectors
+
+
+def parse_raw(content: bytes) -> dict[str, NDArray[np.float64]]:
+    """Read a binary raw file with exactly one plot of real vectors.
+
+    Args:
+        content: the file.
+
+    Returns:
+        [n_points] by vector name; v(x) becomes "x", i(x) becomes "x#branch".
+
+    Raises:
+        ResultError: if a plot, point or byte is missing or left over.
+    """
+    head, found, body = content.partition(b"Binary:\n")
+    lines = head.decode("utf-8", "replace").splitlines()
+    fields = {key.strip(): value.strip() for key, colon, value in (line.partition(":") for line in lines) if colon}
+    if not found or not {"No. Variables", "No. Points", "Flags"} <= fields.keys():
+        raise ResultError("the raw file has no complete header")
+    n_variables, n_points = int(fields["No. Variables"]), int(fields["No. Points"])
+    if fields["Flags"] != "real":
+        raise ResultError(f"the raw file holds '{fields['Flags']}' values; expected real ones")
+    names = [line.split()[1] for line in lines[lines.index("Variables:") + 1 :] if line.strip()]
+    expected = n_points * n_variables * _BYTES_A_VALUE
+    if len(names) != n_variables or n_points < 1:
+        raise ResultError(f"the raw file announces {n_variables} vectors of {n_points} points and names {len(names)}")
+    if len(body) != expected:
+        more = "more than one plot, or junk" if len(body) > expected else "the file is cut off"
+        raise ResultError(f"the raw file has {len(body)} bytes of values where {expected} were announced: {more}")
+    values = np.frombuffer(body, dtype="<f8").reshape(n_points, n_variables).astype(np.float64)
+    return {_vector_name(name): values[:, k] for k, name in enumerate(names)}
+
+
+def _vector_name(name: str) -> str:
+    """Return libngspice's name for a name of the raw file."""
+    inner = name[2:-1]
+    if name.endswith(")") and name.startswith("v("):
+        return inner
+    return f"{inner}#branch" if name.endswith(")") and name.startswith("i(") else name
+
+
+def solve_standalone(netlist: Netlist) -> tuple[Floats, Floats]:
+    """Solve the operating point of a netlist, unreduced and with the values of its circuit, in the plain program.
+
+    Args:
+        netlist: what `netlists.lower` returned; set values with `Circuit.with_conductances` and `with_drives` before.
+
+    Returns:
+        [n_nodes] V in the circuit's order, ground first, and [n_voltage_sources] A delivered at the plus nodes.
+
+    Raises:
+        SimulatorNotFound: if ngspice is not installed.
+        ResultError: as `run_program`, and for a vector that is missing or not finite.
+    """
+    vectors = run_program(format_standalone(netlist))
+    names = node_map(netlist)
+    missing = [name for name in names.vectors if name not in vectors]
+    if missing:
+        raise ResultError(f"circuit '{netlist.circuit.name}': ngspice returned no vector '{missing[0]}'")
+    values = np.array([[vectors[name][0] for name in names.vectors]])
+    if not np.isfinite(values).all():
+        name = names.vectors[int(np.argmax(~np.isfinite(values)))]
+        raise ResultError(f"circuit '{netlist.circuit.name}': ngspice returned {vectors[name][0]} for '{name}'")
+    return names.voltages(values)[0], names.source_currents(values)[0]

@@ -1,0 +1,1 @@
+"""Training a network from a configuration file: configuration, training loop, checkpoints, run folder."""

@@ -1,0 +1,278 @@
+"""What a training run is: the sections of a configuration file, with their units, defaults and limits.
+
+Takes: the tables of a TOML file. Gives: an immutable `Config`. Must not know: torch, run folders.
+Inside an analog stage numbers are dimensionless, in units of the stage's `v_unit_v` and `g_unit_s`.
+"""
+
+from collections import Counter
+from enum import Enum
+from typing import Annotated, Any, Literal, final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from circuits.diode import NOMINAL_TEMPERATURE_K
+from circuits.energy_block import Drive, Polarity
+
+from ..analog_block import Gradient
+from ..phases import DifferenceRead, Nudging, NudgeScaling, ParameterRead
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+
+# In strict mode, which keeps "8" from passing as 8, text is no choice and a list no tuple; TOML has only these.
+_READ_LOOSELY = Field(strict=False)
+
+
+class SimulatorKind(Enum):
+    """Which simulator relaxes the blocks."""
+
+    NEWTON = "newton"
+    NGSPICE = "ngspice"
+
+
+class OptimizerKind(Enum):
+    """Which of torch's optimisers."""
+
+    ADAMW = "adamw"
+    ADAM = "adam"
+    SGD = "sgd"
+
+
+class ScheduleKind(Enum):
+    """How the learning rate changes from step to step."""
+
+    ONE_CYCLE = "one_cycle"
+    COSINE = "cosine"
+    CONSTANT = "constant"
+
+
+class Section(BaseModel):
+    """A table of the file: no unknown key, no conversion of types, no infinities."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+@final
+class DataSection(Section):
+    """`[data]`: which images, how many are held out, and which split."""
+
+    name: Literal["digits"] = "digits"
+    test_size: Count = 360
+    seed: Seed = 0
+
+
+@final
+class FlattenStage(Section):
+    """An image laid out as one row."""
+
+    kind: Literal["flatten"]
+
+
+@final
+class LinearStage(Section):
+    """A dense layer of `size` outputs."""
+
+    kind: Literal["linear"]
+    size: Count
+    bias: bool = True
+
+
+@final
+class BatchNormStage(Section):
+    """Batch normalisation; `affine` for a trained scale and shift."""
+
+    kind: Literal["batch_norm"]
+    affine: bool = True
+    momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
+@final
+class ReluStage(Section):
+    """A rectifier."""
+
+    kind: Literal["relu"]
+
+
+@final
+class GainStage(Section):
+    """A factor: how far the next block is driven."""
+
+    kind: Literal["gain"]
+    value: float
+    trainable: bool = False
+
+
+@final
+class StandardiseStage(Section):
+    """A fixed shift and scale, (x - mean) / std."""
+
+    kind: Literal["standardise"]
+    mean: float
+    std: Positive
+
+
+@final
+class DiodeSection(Section):
+    """The clamp diodes: a level-1 SPICE model and the current at which the clamp holds its limit exactly."""
+
+    saturation_current_a: Positive = 1e-14
+    emission_coefficient: Positive = 1.0
+    series_resistance_ohm: NotNegative = 0.0
+    reference_current_a: Positive = 1e-5
+
+
+@final
+class NodeLayerSection(Section):
+    """One layer of units: clamp in units of v_unit_v, leak in units of g_unit_s."""
+
+    size: Count
+    clamp: Annotated[tuple[float, float] | None, _READ_LOOSELY] = None
+    leak: NotNegative = 0.0
+    bias: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> "NodeLayerSection":
+        if self.clamp is not None and self.clamp[0] >= self.clamp[1]:
+            raise ValueError(f"clamp = {list(self.clamp)}: the lower limit must lie below the upper one")
+        return self
+
+
+@final
+class AnalogStage(Section):
+    """An energy block: a resistive network relaxed by the simulator."""
+
+    kind: Literal["analog"]
+    layers: Annotated[tuple[NodeLayerSection, ...], Field(strict=False, min_length=1)]
+    name: Name | None = None
+    drive: Annotated[Drive, _READ_LOOSELY] = Drive.VOLTAGE
+    polarity: Annotated[Polarity, _READ_LOOSELY] = Polarity.DIFFERENTIAL
+    output_layers: Annotated[tuple[int, ...], Field(strict=False, min_length=1)] = (-1,)
+    g_min: Positive = 1e-3
+    g_max: Positive = 2.0
+    v_unit_v: Positive = 1.0
+    g_unit_s: Positive = 1e-4
+    temperature_k: Positive = NOMINAL_TEMPERATURE_K
+    diode: DiodeSection = DiodeSection()
+
+    @model_validator(mode="after")
+    def _check(self) -> "AnalogStage":
+        if self.g_min >= self.g_max:
+            raise ValueError(f"g_min = {self.g_min:g} must lie below g_max = {self.g_max:g}")
+        n_layers = len(self.layers)
+        if any(not -n_layers <= k < n_layers for k in self.output_layers):
+            raise ValueError(f"output_layers = {list(self.output_layers)}, but there are layers 0 to {n_layers - 1}")
+        return self
+
+
+StageSection = Annotated[
+    FlattenStage | LinearStage | BatchNormStage | ReluStage | GainStage | StandardiseStage | AnalogStage,
+    Field(discriminator="kind"),
+]
+
+
+@final
+class NetworkSection(Section):
+    """`[network]`: the stages in order; what stands behind the last analog one is the readout."""
+
+    stages: Annotated[tuple[StageSection, ...], Field(strict=False, min_length=1)]
+
+    @model_validator(mode="after")
+    def _check(self) -> "NetworkSection":
+        names = self.block_names
+        if not names:
+            raise ValueError("there is no stage of kind 'analog'; a network needs at least one")
+        repeated = [name for name, count in Counter(names).items() if count > 1]
+        if repeated:
+            raise ValueError(f"two analog stages are called '{repeated[0]}'; rename one")
+        return self
+
+    @property
+    def block_names(self) -> tuple[str, ...]:
+        """Names of the analog stages in order: their own, or block1, block2, ..."""
+        analog = [stage for stage in self.stages if isinstance(stage, AnalogStage)]
+        return tuple(stage.name or f"block{k}" for k, stage in enumerate(analog, start=1))
+
+
+@final
+class SimulatorSection(Section):
+    """`[simulator]`: which one; worker processes (0: in this process) and patience with them are ngspice's."""
+
+    name: Annotated[SimulatorKind, _READ_LOOSELY] = SimulatorKind.NEWTON
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
+    timeout_s: Positive = 300.0
+
+
+@final
+class PhasesSection(Section):
+    """`[phases]`: how the nudged phases are driven and read."""
+
+    beta: Positive = 0.05
+    nudging: Annotated[Nudging, _READ_LOOSELY] = Nudging.CENTERED
+    scaling: Annotated[NudgeScaling, _READ_LOOSELY] = NudgeScaling.PER_SAMPLE
+    difference_read: Annotated[DifferenceRead, _READ_LOOSELY] = DifferenceRead.EACH_PHASE
+    parameter_read: Annotated[ParameterRead, _READ_LOOSELY] = ParameterRead.LOCAL
+
+
+def _none_for(word: str) -> BeforeValidator:
+    """Read a word as None, which TOML cannot spell."""
+
+    def replace(value: Any) -> Any:
+        return None if value == word else value
+
+    return BeforeValidator(replace)
+
+
+@final
+class ConverterSection(Section):
+    """One converter: bits or "ideal"; full scale in units, or "data" to range it from what passes."""
+
+    bits: Annotated[Annotated[int, Field(ge=1, le=32)] | None, _none_for("ideal")] = None
+    full_scale: Annotated[Positive | None, _none_for("data")] = None
+
+
+@final
+class ConvertersSection(Section):
+    """`[converters]`: DACs on inputs and nudges, ADCs on outputs, on the phases' voltages and source currents."""
+
+    input: ConverterSection = ConverterSection()
+    output: ConverterSection = ConverterSection()
+    nudge: ConverterSection = ConverterSection()
+    phase: ConverterSection = ConverterSection()
+    current: ConverterSection | None = None
+
+
+@final
+class TrainingSection(Section):
+    """`[training]`: the loop."""
+
+    epochs: Count = 10
+    batch_size: Count = 64
+    optimizer: Annotated[OptimizerKind, _READ_LOOSELY] = OptimizerKind.ADAMW
+    learning_rate: Positive = 3e-3
+    weight_decay: NotNegative = 0.0
+    schedule: Annotated[ScheduleKind, _READ_LOOSELY] = ScheduleKind.ONE_CYCLE
+    seed: Seed = 0
+
+
+@final
+class Config(Section):
+    """A whole configuration file."""
+
+    network: NetworkSection
+    gradient: Annotated[Gradient, _READ_LOOSELY] = Gradient.EP
+    data: DataSection = DataSection()
+    simulator: SimulatorSection = SimulatorSection()
+    phases: PhasesSection = PhasesSection()
+    converters: ConvertersSection = ConvertersSection()
+    training: TrainingSection = TrainingSection()
+
+    @model_validator(mode="after")
+    def _check(self) -> "Config":
+        if self.gradient is Gradient.IMPLICIT and self.simulator.name is not SimulatorKind.NEWTON:
+            raise ValueError('gradient = "implicit" needs the Hessian, which only simulator.name = "newton" gives')
+        if self.training.batch_size == 1 and any(isinstance(s, BatchNormStage) for s in self.network.stages):
+            raise ValueError("training.batch_size = 1, but a batch_norm stage needs two samples or more")
+        return self

@@ -1,0 +1,173 @@
+"""Read a configuration file; a wrong key or value is named with its place, what is allowed, and the nearest name.
+
+Takes: a TOML file and `key=value` overrides. Gives: a `Config`, or a `ConfigError` with one line a mistake.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from ..errors import ConfigError
+from .config import Config
+
+Path_ = tuple[str | int, ...]
+Tables = dict[str, Any]
+
+
+class Place(NamedTuple):
+    """Where a mistake is: the path as the user wrote it, and the schema that holds there."""
+
+    path: Path_
+    schema: Tables
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a TOML configuration.
+
+    Args:
+        path: the file.
+        overrides: "training.epochs=1" and the like; list entries by number, as in "network.stages.1.size=20". The value
+            is TOML, or text where it is not.
+
+    Returns:
+        the checked configuration.
+
+    Raises:
+        ConfigError: for a file that is missing or no TOML, and for every key or value that is wrong, all at once.
+    """
+    tables = _read_tables(path)
+    overridden = [_override(tables, text) for text in overrides]
+    try:
+        return Config.model_validate(tables)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, str(path), overridden)) from None
+
+
+def config_from_json(tables: Any, source: str) -> Config:
+    """Check a configuration that a run folder holds.
+
+    Raises:
+        ConfigError: likewise.
+    """
+    try:
+        return Config.model_validate(tables)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, source, [])) from None
+
+
+def format_path(path: Sequence[str | int]) -> str:
+    """Return a key's path as a person writes it: network.stages[1].size."""
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
+    return text.removeprefix(".")
+
+
+def _read_tables(path: Path) -> Tables:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; name a configuration, for example examples/digits.toml") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); name a TOML configuration file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def _override(tables: Tables, text: str) -> Path_:
+    """Put one `key=value` into the tables and return its path."""
+    key, equals, value_text = text.partition("=")
+    path: Path_ = tuple(int(part) if part.isdecimal() else part for part in key.strip().split("."))
+    if not equals or "" in path:
+        raise ConfigError(f"--set {text}: write key=value, for example --set training.epochs=1")
+    try:
+        value: Any = tomllib.loads(f"value = {value_text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = value_text.strip()  # a bare word, as in simulator.name=newton
+    place: Any = tables
+    for depth, part in enumerate(path):
+        where = format_path(path[:depth]) or "the file"
+        if isinstance(place, list):
+            if not (isinstance(part, int) and part < len(place)):
+                raise ConfigError(f"--set {text}: {where} has entries 0 to {len(place) - 1}, not '{part}'")
+        elif not isinstance(place, dict):
+            raise ConfigError(f"--set {text}: {where} is a value, not a table")
+        elif isinstance(part, int):
+            raise ConfigError(f"--set {text}: {where} is a table, which has no entry number {part}")
+        if depth == len(path) - 1:
+            place[part] = value
+        else:
+            place = place[part] if isinstance(place, list) else place.setdefault(part, {})
+    return path
+
+
+def _explain(error: ValidationError, source: str, overridden: Sequence[Path_]) -> str:
+    """Turn pydantic's list of mistakes into lines for a person."""
+    schema = Config.model_json_schema()
+    lines = []
+    for mistake in error.errors(include_url=False):
+        is_extra = mistake["type"] == "extra_forbidden"
+        place = _locate(schema, mistake["loc"][:-1] if is_extra else mistake["loc"])
+        path = (*place.path, mistake["loc"][-1]) if is_extra else place.path
+        by_hand = next((p for p in overridden if path[: len(p)] == p or p[: len(path)] == path), None)
+        head = source if by_hand is None else f"{source} with --set {format_path(by_hand)}"
+        lines.append(f"{head}: {format_path(path) or 'the whole'}{_reason(mistake, place.schema)}")
+    return "\n".join(lines)
+
+
+def _reason(mistake: Any, schema: Tables) -> str:
+    """Return what is wrong with a key or its value, what is allowed and the nearest name."""
+    kind, value = mistake["type"], mistake["input"]
+    if kind == "extra_forbidden":
+        names = list(schema.get("properties", {}))
+        return f": unknown key{_nearest(str(mistake['loc'][-1]), names)}. Allowed here: {', '.join(names)}"
+    if kind == "missing":
+        return ": missing; it has no default"
+    if kind == "value_error":
+        return f": {mistake['ctx']['error']}"
+    if kind == "union_tag_invalid":
+        names = list(schema.get("discriminator", {}).get("mapping", {}))
+        return f".kind = {mistake['ctx']['tag']!r}{_nearest(mistake['ctx']['tag'], names)}. Allowed: {', '.join(names)}"
+    if kind == "union_tag_not_found":
+        return f".kind: missing. Allowed: {', '.join(schema.get('discriminator', {}).get('mapping', {}))}"
+    if kind in {"enum", "literal_error"}:
+        names = [str(name) for name in schema.get("enum", [schema.get("const")])]
+        return f" = {value!r}{_nearest(str(value), names)}. Allowed: {', '.join(names)}"
+    return f" = {value!r}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}"
+
+
+def _nearest(name: str, allowed: Sequence[str]) -> str:
+    found = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+    return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def _locate(schema: Tables, loc: Path_) -> Place:
+    """Follow pydantic's location through the schema; the tags of unions in it are no keys of the user's."""
+    definitions = schema.get("$defs", {})
+
+    def resolved(node: Tables) -> Tables:
+        """Follow references, and the branch that is not null of an optional value."""
+        while True:
+            branches = [branch for branch in node.get("anyOf", ()) if branch.get("type") != "null"]
+            if "$ref" in node:
+                node = definitions[node["$ref"].rsplit("/", 1)[-1]]
+            elif len(branches) == 1:
+                node = branches[0]
+            else:
+                return node
+
+    node, path = schema, []
+    for key in loc:
+        mapping = node.get("discriminator", {}).get("mapping", {})
+        if key in mapping:
+            node = resolved({"$ref": mapping[key]})
+            continue
+        path.append(key)
+        if isinstance(key, int):
+            items = node.get("prefixItems")
+            node = resolved(items[key] if items and key < len(items) else node.get("items", {}))
+        else:
+            node = resolved(node.get("properties", {}).get(key, {}))
+    return Place(tuple(path), node)

@@ -1,0 +1,161 @@
+"""The run folder: where a run keeps its configuration, measurements, checkpoint, result and plots.
+
+```
+RUN/config.json             the whole configuration, defaults and --set included
+RUN/metrics.jsonl           one line an epoch
+RUN/checkpoint.safetensors  the last epoch's state
+RUN/result.json             what `tellegen train --json` prints
+RUN/training.png            loss and accuracy
+```
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from ..errors import ConfigError, RunError
+from ..files import append_line, explained, format_json, write_atomically
+from .config import Config
+from .config_file import config_from_json
+
+Metrics = dict[str, float]  # "epoch", "train_loss", ... by name
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunFolder:
+    """A run's folder and the names in it."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The configuration."""
+        return self.path / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        """The measurements, one line an epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last epoch's state."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def result(self) -> Path:
+        """The result."""
+        return self.path / "result.json"
+
+    @property
+    def training_plot(self) -> Path:
+        """Loss and accuracy over the epochs."""
+        return self.path / "training.png"
+
+    def read_config(self) -> Config:
+        """Read the configuration.
+
+        Raises:
+            RunError: if this is no run folder or its configuration cannot be read.
+        """
+        try:
+            tables = json.loads(self.config.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(
+                f"{self.path}: no run folder (there is no config.json in it); name the --out of a `tellegen train`"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.config}: cannot be read ({error}); restore the file, or train anew") from error
+        return config_from_json(tables, str(self.config))
+
+    def append_metrics(self, metrics: Metrics) -> None:
+        """Add an epoch's line."""
+        append_line(self.metrics, json.dumps(metrics, allow_nan=False))
+
+    def read_metrics(self, last_epoch: int) -> list[Metrics]:
+        """Read the lines up to an epoch; a line that a crash cut short is later than any checkpoint."""
+        if not self.metrics.is_file():
+            return []
+        kept: list[Metrics] = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                metrics = json.loads(line)
+                if metrics["epoch"] > last_epoch:
+                    break
+            except (ValueError, KeyError, TypeError):
+                break
+            kept.append(metrics)
+        return kept
+
+    def keep_metrics(self, last_epoch: int) -> list[Metrics]:
+        """Drop the lines after an epoch, which a resumed run will write again, and return the others."""
+        kept = self.read_metrics(last_epoch)
+        write_atomically(self.metrics, "".join(json.dumps(metrics) + "\n" for metrics in kept).encode())
+        return kept
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Write the result."""
+        write_atomically(self.result, format_json(result).encode())
+
+
+def create_run_folder(path: Path, config: Config, *, force: bool) -> RunFolder:
+    """Make a new run folder with its configuration.
+
+    Args:
+        path: where.
+        config: what will be trained.
+        force: True to replace a run that is there already; nothing but a run is ever removed.
+
+    Returns:
+        the folder.
+
+    Raises:
+        RunError: if the place is taken or cannot be written.
+    """
+    folder = RunFolder(path=path)
+    if path.exists() or path.is_symlink():
+        if not force:
+            raise RunError(
+                f"{path}: exists already. Go on with it by --resume, replace it by --force, or choose another --out"
+            )
+        if not path.is_dir() or path.is_symlink():
+            raise RunError(f"{path}: is no folder, so --force does not replace it; choose another --out")
+        if any(path.iterdir()) and not folder.config.is_file():
+            raise RunError(f"{path}: holds files but no run, so --force does not replace it; choose another --out")
+        with explained(path):
+            shutil.rmtree(path)
+    with explained(path):
+        path.mkdir(parents=True)
+    write_atomically(folder.config, format_json(config.model_dump(mode="json")).encode())
+    return folder
+
+
+def open_run_folder(path: Path, config: Config) -> RunFolder:
+    """Return the folder of a run that is to go on.
+
+    Raises:
+        RunError: if there is none.
+        ConfigError: if it was started with another configuration; the simulator alone may differ.
+    """
+    folder = RunFolder(path=path)
+    saved, wanted = (c.model_dump(mode="json", exclude={"simulator"}) for c in (folder.read_config(), config))
+    different = _list_differences(saved, wanted)
+    if different:
+        raise ConfigError(
+            f"{path} was started with another configuration: {'; '.join(different[:5])}. Resume with the same one, or "
+            "start anew with --force"
+        )
+    return folder
+
+
+def _list_differences(saved: Any, wanted: Any, path: str = "") -> list[str]:
+    """Name the values that two configurations do not share."""
+    if isinstance(saved, dict) and isinstance(wanted, dict) and saved.keys() == wanted.keys():
+        return [line for key in saved for line in _list_differences(saved[key], wanted[key], f"{path}.{key}")]
+    if isinstance(saved, list) and isinstance(wanted, list) and len(saved) == len(wanted):
+        pairs = enumerate(zip(saved, wanted, strict=True))
+        return [line for k, (a, b) in pairs for line in _list_differences(a, b, f"{path}[{k}]")]
+    return [] if saved == wanted else [f"{path.removeprefix('.')} is {saved!r} there and {wanted!r} now"]
