@@ -129,8 +129,9 @@ class Circuit:
             )
         n_voltage = len(self.driven_voltage_sources)
         batch = len(drives)
-        voltage_v = np.tile(self.voltage_sources.voltage_v, (batch, 1))
-        current_a = np.tile(self.current_sources.current_a, (batch, 1))
+        # Not np.tile: of an empty read-only column it returns a read-only view.
+        voltage_v = np.repeat(self.voltage_sources.voltage_v[np.newaxis], batch, axis=0)
+        current_a = np.repeat(self.current_sources.current_a[np.newaxis], batch, axis=0)
         voltage_v[:, self.driven_voltage_sources] = drives[:, :n_voltage]
         current_a[:, self.driven_current_sources] = drives[:, n_voltage:]
         return voltage_v, current_a

@@ -82,6 +82,7 @@ def leaving_currents(circuit: Circuit, conductance_s: Floats, drives: Floats, vo
     return np.asarray(leaving)
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # a simulator may return any voltage
 def kirchhoff_residual(
     topology: Topology, conductance_s: Floats, drives: Floats, voltage_v: Floats, *, voltage_tolerance_v: float
 ) -> KirchhoffResidual:
@@ -98,7 +99,7 @@ def kirchhoff_residual(
         voltage_tolerance_v: V — the solver's tolerance on a node voltage.
 
     Returns:
-        the worst node of each sample.
+        the worst node of each sample; nothing is tolerated where a diode's current overflows.
     """
     circuit = topology.circuit
     spread = topology.unknown_matrix()
@@ -112,6 +113,7 @@ def kirchhoff_residual(
         touching = np.abs(incidence_matrix(circuit, circuit.diodes.anode, circuit.diodes.cathode)) @ spread
         scale = scale + (touching.T @ g_d.T).T
     tolerance = voltage_tolerance_v * scale + np.finfo(float).tiny
+    tolerance = np.where(np.isfinite(tolerance), tolerance, 0.0)
     if residual.shape[1] == 0:
         none = np.zeros(len(voltage_v))
         return KirchhoffResidual(residual_a=none, tolerance_a=none + 1.0, node=np.zeros(len(none), dtype=np.int64))

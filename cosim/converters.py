@@ -25,7 +25,9 @@ def _check(kind: str, bits: int | None, full_scale: float | None) -> None:
     if bits is not None and (isinstance(bits, bool) or int(bits) != bits or bits < 1):
         raise BlockError(f"{kind}: bits = {bits!r}; give one bit or more, or None for an ideal converter")
     if full_scale is not None and not (np.isfinite(full_scale) and full_scale > 0):
-        raise BlockError(f"{kind}: full_scale = {full_scale!r}; give a finite value above zero, or None to range from data")
+        raise BlockError(
+            f"{kind}: full_scale = {full_scale!r}; give a finite value above zero, or None to range from data"
+        )
 
 
 def lsb(bits: int, full_scale: float) -> float:

@@ -77,7 +77,9 @@ def explained(path: Path) -> Iterator[None]:
             errno.ENOENT: "its folder does not exist: make it",
         }
         reason = advice.get(error.errno or 0, f"{error.strerror or error}: see to that")
-        raise RunError(f"cannot write {path}: {reason}, then run the command again. Nothing was half-written") from error
+        raise RunError(
+            f"cannot write {path}: {reason}, then run the command again. Nothing was half-written"
+        ) from error
 
 
 def _sync_folder(folder: Path) -> None:

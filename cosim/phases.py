@@ -185,9 +185,7 @@ class Phases:
         states = self.circuit.outputs(point.voltage_v)
         scale = self.ranges.full_scale(Crossing.OUTPUT, c.output.full_scale, states, learn=learn)
         self.counters.adc_conversions += states.size
-        return FreePhase(
-            conductance_s=conductance_s, x=applied, point=point, outputs=c.output.convert(states, scale)
-        )
+        return FreePhase(conductance_s=conductance_s, x=applied, point=point, outputs=c.output.convert(states, scale))
 
     def nudged(self, free: FreePhase, ds: Floats, *, want_x: bool, learn: bool) -> Gradients:
         """Relax the nudged phases and return the gradients.
@@ -221,9 +219,7 @@ class Phases:
         drives = self.circuit.drives(free.x)
         change = self.circuit.drives(np.zeros_like(free.x), ds)
         v = free.point.voltage_v
-        exact = Response(
-            mean_v=v, response_v=self.relaxation.small_signal(free.conductance_s, drives, v, change)
-        )
+        exact = Response(mean_v=v, response_v=self.relaxation.small_signal(free.conductance_s, drives, v, change))
         return Gradients(
             conductances=conductance_gradients(self.circuit, exact),
             x=input_gradient(self.circuit, free.conductance_s, exact) if want_x else None,

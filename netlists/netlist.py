@@ -31,7 +31,7 @@ class SolverOptions:
         max_sweep_iterations: of a further point of a sweep (itl2).
     """
 
-    reltol: float = 1e-10
+    reltol: float = 1e-12
     abstol_a: float = 1e-15
     vntol_v: float = 1e-13
     max_iterations: int = 500

@@ -149,7 +149,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _corrupt(path: Path, reason: str) -> RunError:
-    return RunError(f"{path}: this checkpoint cannot be used: {reason}. Restore the file, or start anew with --force")
+    one_line = " ".join(reason.split())  # torch's own messages have several
+    return RunError(f"{path}: this checkpoint cannot be used: {one_line}. Restore the file, or start anew with --force")
 
 
 def _detached(name: str, value: Any) -> Tensor:

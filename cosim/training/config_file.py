@@ -111,9 +111,9 @@ def _explain(error: ValidationError, source: str, overridden: Sequence[Path_]) -
         is_extra = mistake["type"] == "extra_forbidden"
         place = _locate(schema, mistake["loc"][:-1] if is_extra else mistake["loc"])
         path = (*place.path, mistake["loc"][-1]) if is_extra else place.path
-        by_hand = next((p for p in overridden if path[: len(p)] == p or p[: len(path)] == path), None)
-        head = source if by_hand is None else f"{source} with --set {format_path(by_hand)}"
-        lines.append(f"{head}: {format_path(path) or 'the whole'}{_reason(mistake, place.schema)}")
+        by_hand = any(path[: len(p)] == p or p[: len(path)] == path for p in overridden)
+        head = f"{source} (with --set)" if by_hand else source
+        lines.append(f"{head}: {format_path(path)}{_reason(mistake, place.schema)}".replace(": : ", ": "))
     return "\n".join(lines)
 
 
@@ -122,25 +122,25 @@ def _reason(mistake: Any, schema: Tables) -> str:
     kind, value = mistake["type"], mistake["input"]
     if kind == "extra_forbidden":
         names = list(schema.get("properties", {}))
-        return f": unknown key{_nearest(str(mistake['loc'][-1]), names)}. Allowed here: {', '.join(names)}"
+        return f": unknown key{_nearest(str(mistake['loc'][-1]), names)} Allowed here: {', '.join(names)}"
     if kind == "missing":
         return ": missing; it has no default"
     if kind == "value_error":
         return f": {mistake['ctx']['error']}"
     if kind == "union_tag_invalid":
         names = list(schema.get("discriminator", {}).get("mapping", {}))
-        return f".kind = {mistake['ctx']['tag']!r}{_nearest(mistake['ctx']['tag'], names)}. Allowed: {', '.join(names)}"
+        return f".kind = {mistake['ctx']['tag']!r}{_nearest(mistake['ctx']['tag'], names)} Allowed: {', '.join(names)}"
     if kind == "union_tag_not_found":
         return f".kind: missing. Allowed: {', '.join(schema.get('discriminator', {}).get('mapping', {}))}"
     if kind in {"enum", "literal_error"}:
         names = [str(name) for name in schema.get("enum", [schema.get("const")])]
-        return f" = {value!r}{_nearest(str(value), names)}. Allowed: {', '.join(names)}"
+        return f" = {value!r}{_nearest(str(value), names)} Allowed: {', '.join(names)}"
     return f" = {value!r}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}"
 
 
 def _nearest(name: str, allowed: Sequence[str]) -> str:
     found = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
-    return f"; did you mean '{found[0]}'?" if found else ""
+    return f"; did you mean '{found[0]}'?" if found else "."
 
 
 def _locate(schema: Tables, loc: Path_) -> Place:

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 _N_LOADED_DECKS: Final = 4  # free and nudged phases of two blocks at two parameter sets
 _N_LOG_LINES: Final = 40
 _N_QUOTED_LINES: Final = 8
-_NO_VALUE: Final = re.compile(r"^[rcliv]\S*[ \t]+\S+[ \t]+\S+[ \t]*$(?!\n\+)", re.IGNORECASE | re.MULTILINE)
+_NO_VALUE: Final = re.compile(
+    r"^(?:[rcliv]\S*[ \t]+\S+[ \t]+\S+|r\S*[ \t]+\S+[ \t]+\S+[ \t]+[+-]?(?:0+\.?0*|\.0+)(?:e[+-]?\d+)?)[ \t]*$(?!\n\+)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _ITERATIONS: Final = re.compile(r"Total iterations\s*=\s*(\d+)")
 
 
@@ -163,10 +166,10 @@ def make_current(library: "NgspiceLibrary", deck: StreamedDeck) -> "LoadedCircui
 
 
 def require_values(deck: StreamedDeck) -> None:
-    """Raise for an element with two nodes and nothing else: ngspice takes a source for 0, a resistor for 1 mohm."""
+    """Raise for an element without value, or of 0 ohm: ngspice takes a source for 0 and a resistor for 1 mohm."""
     found = _NO_VALUE.search(deck.text, deck.text.find("\n"))
     if found is not None:
-        raise reject_deck(deck, "an element of the deck has no value", [found.group().strip()])
+        raise reject_deck(deck, "an element of the deck has no value, or zero ohm", [found.group().strip()])
 
 
 def reject_deck(deck: StreamedDeck, what: str, lines: Sequence[str]) -> ResultError:

@@ -1,0 +1,208 @@
+"""The command `tellegen`: each subcommand is a thin skin over one public function.
+
+Exit status: 0 ok, 1 a check failed, 2 bad input (one message on stderr), 130 interrupted. Nothing heavy is imported
+before a subcommand runs, so that `tellegen --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+CHECK_FAILED = 1
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+FOLDER = click.Path(path_type=Path)
+
+
+class Commands(click.Group):
+    """A group whose commands end with one message instead of a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a subcommand and turn its failure into an exit status."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            from circuits.errors import TellegenError
+
+            if ctx.params.get("debug") or not isinstance(error, TellegenError):
+                raise
+            click.echo(f"tellegen: {error}", err=True)
+            ctx.exit(BAD_INPUT)
+
+
+def _check_json(_ctx: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Refuse a file that could not be written, before hours are spent on what goes into it."""
+    if value is None or value == "-":
+        return value
+    path = Path(value)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise click.BadParameter(f"{value}: its folder does not exist, or it is a folder itself")
+    return value
+
+
+JSON_OPTION = click.option(
+    "--json", "json_file", metavar="FILE", callback=_check_json, help="Write the result as JSON; - is standard output."
+)
+SET_OPTION = click.option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Override a key, as in training.epochs=1. Repeatable.",
+)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tellegen")
+@click.option("--debug", is_flag=True, help="Show a traceback with an error.")
+def main(*, debug: bool) -> None:
+    """Co-simulate hybrid networks whose energy blocks are analog circuits, trained by equilibrium propagation."""
+    del debug  # read by `Commands`
+
+
+@main.command()
+@JSON_OPTION
+def doctor(json_file: str | None) -> None:
+    """Check this machine: versions, ngspice, both simulators on a small circuit, and how to fix what is missing."""
+    from .doctor import diagnose
+
+    diagnosis = diagnose()
+    _console(json_file).print(diagnosis.table(), highlight=False, markup=False, soft_wrap=True)
+    _write_json(diagnosis.to_json(), json_file)
+    _fail_unless(diagnosis.ok)
+
+
+@main.command()
+@click.argument("config", type=FOLDER)
+@click.option("--out", required=True, type=FOLDER, metavar="RUN", help="Run folder; made new.")
+@click.option("--resume", is_flag=True, help="Go on after the run folder's last checkpoint.")
+@click.option("--force", is_flag=True, help="Replace a run that is there.")
+@SET_OPTION
+@JSON_OPTION
+def train(
+    *, config: Path, out: Path, resume: bool, force: bool, overrides: Sequence[str], json_file: str | None
+) -> None:
+    """Train the network of a TOML file, CONFIG, into a run folder."""
+    if resume and force:
+        raise click.UsageError("--resume goes on with a run and --force replaces it: give one of them")
+    from .training.config_file import load_config
+    from .training.run import train as train_run
+
+    console = _console(json_file)
+    try:
+        result = train_run(load_config(config, overrides), out, resume=resume, force=force, console=console)
+    except KeyboardInterrupt:
+        click.echo(f"stopped; {out} keeps every finished epoch: the same command with --resume goes on", err=True)
+        raise
+    console.print(f"{result.sentence()}; {out}", highlight=False, markup=False, soft_wrap=True)
+    _write_json(result.to_json(), json_file)
+
+
+@main.command(name="eval")
+@click.argument("run", type=FOLDER)
+@click.option("--simulator", type=click.Choice(["newton", "ngspice"]), help="Another simulator than the run's.")
+@JSON_OPTION
+def evaluate(run: Path, simulator: str | None, json_file: str | None) -> None:
+    """Score the last checkpoint of a run folder, RUN, on the images held out."""
+    from .training.config import SimulatorKind
+    from .training.run import evaluate as evaluate_run
+
+    result = evaluate_run(run, simulator=None if simulator is None else SimulatorKind(simulator))
+    _console(json_file).print(result.sentence(), highlight=False, markup=False, soft_wrap=True)
+    _write_json(result.to_json(), json_file)
+
+
+@main.command()
+@click.argument("target", metavar="RUN|CONFIG", type=FOLDER)
+@click.option("--out", type=FOLDER, metavar="FOLDER", help="Where the bar plot goes; a run folder by default.")
+@JSON_OPTION
+def gradcheck(target: Path, out: Path | None, json_file: str | None) -> None:
+    """Compare equilibrium propagation with implicit differentiation and finite differences, tensor by tensor."""
+    from .studies.gradcheck import gradcheck as check_gradients
+
+    report = check_gradients(target, out=out)
+    _console(json_file).print(report.table())
+    _write_json(report.to_json(), json_file)
+    _fail_unless(report.passed)
+
+
+@main.group()
+def bench() -> None:
+    """Measure speed."""
+
+
+@bench.command()
+@click.option(
+    "--sizes",
+    default=None,
+    metavar="SIZES",
+    help="Blocks as 256-128-10,64-32-10: inputs, then units of each layer, commas between blocks.",
+)
+@JSON_OPTION
+def relaxation(sizes: str | None, json_file: str | None) -> None:
+    """Time one relaxation: ngspice per sample, folded, streamed and mirrored, against newton, on one core."""
+    from .studies.relaxation_bench import relaxation_bench
+
+    report = relaxation_bench() if sizes is None else relaxation_bench(_parse_sizes(sizes))
+    _console(json_file).print(report.table())
+    _write_json(report.to_json(), json_file)
+
+
+@main.command()
+@click.option("--out", default="runs/demo", show_default=True, type=FOLDER, metavar="RUN", help="Run folder.")
+@click.option("--force", is_flag=True, help="Replace a run that is there.")
+@click.option("--config", type=FOLDER, help="Another configuration than examples/digits.toml.")
+@SET_OPTION
+@JSON_OPTION
+def demo(*, out: Path, force: bool, config: Path | None, overrides: Sequence[str], json_file: str | None) -> None:
+    """Train handwritten digits at circuit level, evaluate, check gradients, plot: four minutes on two cores."""
+    from .studies.demo import demo as run_demo
+
+    report = run_demo(out, config=config, overrides=overrides, force=force, console=_console(json_file))
+    _write_json(report.to_json(), json_file)
+    _fail_unless(report.passed)
+
+
+def _parse_sizes(text: str) -> list[tuple[int, ...]]:
+    """Read "256-128-10,64-32-10"."""
+    sizes = []
+    for block in text.split(","):
+        parts = block.strip().split("-")
+        if len(parts) < 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+            raise click.BadParameter(f"'{block}': write inputs and units as 256-128-10", param_hint="--sizes")
+        sizes.append(tuple(int(part) for part in parts))
+    return sizes
+
+
+def _console(json_file: str | None) -> Console:
+    """Return where people read: standard error if standard output carries JSON."""
+    from rich.console import Console
+
+    return Console(stderr=json_file == "-")
+
+
+def _write_json(value: dict[str, Any], json_file: str | None) -> None:
+    from .files import format_json, write_atomically
+
+    if json_file == "-":
+        click.echo(format_json(value), nl=False)
+    elif json_file is not None:
+        write_atomically(Path(json_file), format_json(value).encode())
+
+
+def _fail_unless(ok: bool) -> None:  # noqa: FBT001
+    if not ok:
+        click.get_current_context().exit(CHECK_FAILED)

@@ -1,0 +1,1 @@
+"""Studies: measurements over whole runs and blocks, each one public function with a report."""

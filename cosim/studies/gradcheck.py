@@ -1,0 +1,338 @@
+"""Are the gradients right? Equilibrium propagation against implicit differentiation and finite differences.
+
+Everything is done on a copy of the network in float64 with ideal converters and its digital stages in eval mode. Devices
+at an edge of their window are moved inside by a thousandth of it, so that finite differences have both sides.
+"""
+
+import copy
+import math
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.table import Table
+from torch import Tensor, nn
+
+from ..analog_block import AnalogBlock, Conductance, Gradient
+from ..converters import Converters
+from ..phases import PhaseSettings
+from ..simulators.base import AbstractSimulator
+from ..simulators.newton import NewtonSimulator
+from ..simulators.ngspice.simulator import NgspiceSimulator
+from ..training.config_file import load_config
+from ..training.run import load_run, set_up
+from .gradcheck_plot import plot_gradcheck
+
+COSINE_LIMIT = 0.9999
+NORM_LIMIT = 1e-3
+STEP = 1e-5  # of a finite difference; its cube is far below the limits, round-off of the loss far below STEP
+EDGE = 1e-3  # share of the window by which devices are moved off its edges
+N_LARGEST, N_RANDOM = 4, 4  # entries of each tensor that finite differences look at
+N_SAMPLES = 16
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TensorCheck:
+    """Agreement of one gradient tensor from one simulator.
+
+    Args:
+        block: module that owns the tensor; a block's input is tensor "input".
+        tensor: name within the module.
+        simulator: where equilibrium propagation ran.
+        cosine_id, norm_ratio_id: against implicit differentiation, whole tensor.
+        cosine_fd, norm_ratio_fd: against central finite differences of the loss: some entries and one random direction.
+    """
+
+    block: str
+    tensor: str
+    simulator: str
+    cosine_id: float
+    norm_ratio_id: float
+    cosine_fd: float
+    norm_ratio_fd: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether both cosines and both norm ratios are within limits."""
+        cosines = self.cosine_id >= COSINE_LIMIT and self.cosine_fd >= COSINE_LIMIT
+        return cosines and max(abs(self.norm_ratio_id - 1.0), abs(self.norm_ratio_fd - 1.0)) <= NORM_LIMIT
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConverterEffect:
+    """What the network's own converters do to one gradient tensor (newton); not part of pass or fail."""
+
+    block: str
+    tensor: str
+    simulator: str
+    cosine_id: float
+    norm_ratio_id: float
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GradcheckReport:
+    """All checks of one network.
+
+    Args:
+        tensors: every parameter tensor and block input in each simulator.
+        converter_effect: the same with converters on.
+        beta: nudge used.
+        plot: the bar plot, where one was asked for.
+    """
+
+    tensors: tuple[TensorCheck, ...]
+    converter_effect: tuple[ConverterEffect, ...]
+    beta: float
+    plot: Path | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether every tensor passed."""
+        return all(check.passed for check in self.tensors)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `tellegen gradcheck --json` writes."""
+        names = ("block", "tensor", "simulator", "cosine_id", "norm_ratio_id")
+        return {
+            "pass": self.passed,
+            "beta": self.beta,
+            "tensors": [
+                {name: getattr(c, name) for name in (*names, "cosine_fd", "norm_ratio_fd")} for c in self.tensors
+            ],
+            "converter_effect": [{name: getattr(c, name) for name in names} for c in self.converter_effect],
+        }
+
+    def table(self) -> Table:
+        """Return the report as a table for a terminal: the worse of both references, in each simulator."""
+        title = f"gradients at beta = {self.beta:g}: {'pass' if self.passed else 'FAIL'}"
+        caption = "worse of implicit differentiation and finite differences; last: cosine with converters on"
+        table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+        simulators = list(dict.fromkeys(c.simulator for c in self.tensors))
+        table.add_column("tensor", overflow="fold")
+        for simulator in simulators:
+            table.add_column(f"{simulator}\n1 - cos", justify="right", no_wrap=True)
+            table.add_column(f"{simulator}\nnorm - 1", justify="right", no_wrap=True)
+        table.add_column("conv.", justify="right", no_wrap=True)
+        table.add_column("", no_wrap=True)
+        effects = {(e.block, e.tensor): e.cosine_id for e in self.converter_effect}
+        for name in dict.fromkeys((c.block, c.tensor) for c in self.tensors):
+            checks = [c for c in self.tensors if (c.block, c.tensor) == name]
+            cells = []
+            for c in checks:
+                worst_norm = max(c.norm_ratio_id - 1, c.norm_ratio_fd - 1, key=abs)
+                cells += [f"{max(0.0, 1 - c.cosine_id, 1 - c.cosine_fd):.0e}", f"{worst_norm:+.0e}"]
+            effect = f"{effects[name]:.3f}" if name in effects else ""
+            table.add_row(" ".join(name), *cells, effect, "ok" if all(c.passed for c in checks) else "FAIL")
+        return table
+
+
+def gradcheck(target: Path, *, out: Path | None = None, seed: int = 0) -> GradcheckReport:
+    """Check the gradients of a run's network, or of a configuration's network with its initial weights.
+
+    Args:
+        target: run folder, or configuration file.
+        out: folder for the bar plot; a run folder gets it by default, a configuration none.
+        seed: of the entries and directions of the finite differences.
+
+    Returns:
+        the report.
+
+    Raises:
+        ConfigError, RunError: if the target cannot be read.
+        SimulatorNotFound: if ngspice is not installed.
+    """
+    newton = NewtonSimulator()
+    is_run = target.is_dir()
+    setup = load_run(target, newton) if is_run else set_up(load_config(target, ()), newton)
+    folder = out if out is not None else (target if is_run else None)
+    samples = slice(0, N_SAMPLES)
+    with closing(NgspiceSimulator()) as ngspice:
+        report = check_network(
+            setup.network, setup.data.x_train[samples], setup.data.y_train[samples], newton, ngspice, seed=seed
+        )
+    if folder is None:
+        return report
+    folder.mkdir(parents=True, exist_ok=True)
+    plot = plot_gradcheck(report.tensors, folder / "gradcheck.png", cosine=COSINE_LIMIT, norm=NORM_LIMIT)
+    return GradcheckReport(
+        tensors=report.tensors, converter_effect=report.converter_effect, beta=report.beta, plot=plot
+    )
+
+
+def check_network(
+    network: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    newton: AbstractSimulator,
+    ngspice: AbstractSimulator,
+    *,
+    seed: int = 0,
+) -> GradcheckReport:
+    """Check the gradients of the mean cross-entropy of a network with analog blocks.
+
+    Args:
+        network: any module that contains `AnalogBlock`s.
+        x: [batch, ...] samples.
+        y: [batch] classes.
+        newton: reference for implicit differentiation and finite differences.
+        ngspice: the other simulator.
+        seed: of the entries and directions of the finite differences.
+
+    Returns:
+        the report, without a plot.
+    """
+    network = _off_the_edges(network)
+    exact = _Probe(_with_blocks(network, simulator=newton, gradient=Gradient.IMPLICIT, ideal=True), x, y)
+    reference = exact.gradients()
+    generator = np.random.default_rng(seed)
+    differences = {name: exact.differences(name, gradient, generator) for name, gradient in reference.items()}
+    checks: list[TensorCheck] = []
+    for simulator in (newton, ngspice):
+        probe = _Probe(_with_blocks(network, simulator=simulator, gradient=Gradient.EP, ideal=True), x, y)
+        for (block, tensor), gradient in probe.gradients().items():
+            chosen, direction, measured = differences[block, tensor]
+            estimated = np.append(gradient.ravel()[chosen], (gradient * direction).sum())
+            cosine_id, norm_id = _agreement(gradient, reference[block, tensor])
+            cosine_fd, norm_fd = _agreement(estimated, measured)
+            checks.append(
+                TensorCheck(
+                    block=block,
+                    tensor=tensor,
+                    simulator=simulator.name,
+                    cosine_id=cosine_id,
+                    norm_ratio_id=norm_id,
+                    cosine_fd=cosine_fd,
+                    norm_ratio_fd=norm_fd,
+                )
+            )
+    real = _Probe(_with_blocks(network, simulator=newton, gradient=Gradient.EP, ideal=False), x, y).gradients()
+    effects = [
+        ConverterEffect(
+            block=block,
+            tensor=tensor,
+            simulator=newton.name,
+            cosine_id=_agreement(gradient, reference[block, tensor])[0],
+            norm_ratio_id=_agreement(gradient, reference[block, tensor])[1],
+        )
+        for (block, tensor), gradient in real.items()
+    ]
+    betas = [m.settings.beta for m in network.modules() if isinstance(m, AnalogBlock)]
+    return GradcheckReport(
+        tensors=tuple(checks),
+        converter_effect=tuple(effects),
+        beta=max(betas, default=PhaseSettings().beta),
+        plot=None,
+    )
+
+
+def _agreement(value: NDArray[np.float64], reference: NDArray[np.float64]) -> tuple[float, float]:
+    """Return cosine and norm ratio; two zeros agree."""
+    norm, norm_reference = float(np.linalg.norm(value)), float(np.linalg.norm(reference))
+    if norm == 0.0 and norm_reference == 0.0:
+        return 1.0, 1.0
+    if norm == 0.0 or norm_reference == 0.0:
+        return 0.0, 0.0 if norm == 0.0 else math.inf
+    return float((value * reference).sum() / (norm * norm_reference)), norm / norm_reference
+
+
+def _off_the_edges(network: nn.Module) -> nn.Module:
+    copied = copy.deepcopy(network).double().eval()
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            if isinstance(parameter, Conductance):
+                low, high = parameter.window
+                margin = EDGE * (high - low)
+                parameter.clamp_(low + margin, high - margin)
+    return copied
+
+
+def _with_blocks(network: nn.Module, *, simulator: AbstractSimulator, gradient: Gradient, ideal: bool) -> nn.Module:
+    """Return a copy whose blocks run in a simulator, with ideal converters or their own."""
+    copied = copy.deepcopy(network)
+    for name, module in list(copied.named_modules()):
+        if isinstance(module, AnalogBlock):
+            converters = Converters.ideal() if ideal else module.converters
+            replaced = module.configured(simulator=simulator, gradient=gradient, converters=converters)
+            if not name:
+                return replaced
+            parent, _, last = name.rpartition(".")
+            setattr(copied.get_submodule(parent), last, replaced)
+    return copied
+
+
+@final
+class _Probe:
+    """A network with its loss: gradients of every tensor, and finite differences of the loss.
+
+    A tensor is named (module, parameter); the input of a block is (block, "input"), reached by an added shift.
+    """
+
+    def __init__(self, network: nn.Module, x: Tensor, y: Tensor) -> None:
+        self._network, self._x, self._y = network, x.double(), y
+        self._tensors: dict[tuple[str, str], Tensor] = {}
+        names = {name: (m.block.name if isinstance(m, AnalogBlock) else name) for name, m in network.named_modules()}
+        for name, parameter in network.named_parameters():
+            owner = max(
+                (o for o in names if name.startswith(f"{o}.") or not o),
+                key=lambda o: (bool(names[o]) and self._is_block(o), len(o)),
+            )
+            self._tensors[names[owner] or "network", name[len(owner) :].lstrip(".")] = parameter
+        for module in network.modules():
+            if isinstance(module, AnalogBlock):
+                shift = torch.zeros(len(x), module.block.n_inputs, dtype=torch.float64, requires_grad=True)
+                self._tensors[module.block.name, "input"] = shift
+                module.register_forward_pre_hook(lambda _module, args, shift=shift: (args[0] + shift,))
+
+    def _is_block(self, name: str) -> bool:
+        return isinstance(self._network.get_submodule(name), AnalogBlock)
+
+    def loss(self) -> Tensor:
+        """Return the mean cross-entropy."""
+        return nn.functional.cross_entropy(self._network(self._x), self._y)
+
+    def gradients(self) -> dict[tuple[str, str], NDArray[np.float64]]:
+        """Return the gradient of every tensor."""
+        for tensor in self._tensors.values():
+            tensor.grad = None
+        self.loss().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return {
+            name: np.zeros(tuple(t.shape)) if t.grad is None else t.grad.numpy() for name, t in self._tensors.items()
+        }
+
+    def differences(
+        self, name: tuple[str, str], gradient: NDArray[np.float64], generator: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return which entries were looked at, the random direction, and the differences for both.
+
+        Half of the entries are the largest of the reference, where agreement means most; half are drawn.
+        """
+        largest = np.argsort(-np.abs(gradient.ravel()))[:N_LARGEST]
+        drawn = generator.integers(0, gradient.size, N_RANDOM)
+        chosen = np.unique(np.concatenate([largest, drawn]))
+        direction = generator.standard_normal(gradient.shape)
+        direction /= np.linalg.norm(direction)
+        tensor = self._tensors[name]
+        units = np.zeros((len(chosen), gradient.size))
+        units[np.arange(len(chosen)), chosen] = 1.0
+        directions = [unit.reshape(gradient.shape) for unit in units]
+        measured = np.array([self._slope(tensor, step) for step in (*directions, direction)])
+        return chosen, direction, measured
+
+    def _slope(self, tensor: Tensor, direction: NDArray[np.float64]) -> float:
+        """Return the central difference of the loss along a direction."""
+        step = STEP * torch.from_numpy(direction)
+        losses = []
+        with torch.no_grad():
+            before = tensor.clone()
+            for sign in (1.0, -1.0):
+                tensor.copy_(before + sign * step)
+                losses.append(float(self.loss()))
+            tensor.copy_(before)
+        return (losses[0] - losses[1]) / (2 * STEP)

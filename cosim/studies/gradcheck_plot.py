@@ -1,0 +1,57 @@
+"""The bar plot of a gradient check: errors of every tensor on a log scale, with the limits drawn in."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from .gradcheck import TensorCheck
+
+FLOOR = 1e-16  # exact agreement has no place on a log scale
+
+
+def plot_gradcheck(checks: "Sequence[TensorCheck]", path: Path, *, cosine: float, norm: float) -> Path:
+    """Draw 1 - cosine and |norm ratio - 1| of every tensor.
+
+    Args:
+        checks: what was checked.
+        path: PNG to write.
+        cosine, norm: the limits.
+
+    Returns:
+        the path.
+    """
+    names = list(dict.fromkeys((c.block, c.tensor) for c in checks))
+    series = {
+        f"{simulator}, against {label}": {
+            (c.block, c.tensor): (1 - getattr(c, f"cosine_{key}"), abs(getattr(c, f"norm_ratio_{key}") - 1))
+            for c in checks
+            if c.simulator == simulator
+        }
+        for simulator in dict.fromkeys(c.simulator for c in checks)
+        for key, label in (("id", "implicit"), ("fd", "finite differences"))
+    }
+    figure = Figure(figsize=(max(7.0, 0.5 * len(names) + 2), 6.5), layout="constrained")
+    axes = figure.subplots(2, 1, sharex=True)
+    places, width = np.arange(len(names)), 0.8 / max(1, len(series))
+    for panel, (axis, limit, title) in enumerate(
+        zip(axes, (1 - cosine, norm), ("1 - cosine", "|norm ratio - 1|"), strict=True)
+    ):
+        for k, (label, values) in enumerate(series.items()):
+            heights = [max(FLOOR, values[name][panel]) for name in names]
+            axis.bar(places + (k - (len(series) - 1) / 2) * width, heights, width, label=label)
+        axis.axhline(limit, color="black", linestyle="--", linewidth=1, label=f"limit {limit:.0e}")
+        axis.set_yscale("log")
+        axis.set_ylim(FLOOR, max(1e-2, 10 * limit))
+        axis.set_ylabel(title)
+        axis.grid(visible=True, axis="y", alpha=0.3)
+    axes[0].legend(fontsize="small", ncols=2, loc="upper right")
+    axes[0].set_title("Equilibrium propagation's gradients, tensor by tensor")
+    axes[1].set_xticks(
+        places, [f"{block} {tensor}" for block, tensor in names], rotation=60, ha="right", fontsize="small"
+    )
+    figure.savefig(path, dpi=120)
+    return path

@@ -1,0 +1,14 @@
+"""One thread for linear algebra: parallelism comes from worker processes.
+
+Batched Cholesky with two threads was 16 times slower than with one, small products wait for a second thread that a
+worker process keeps busy, and sums change in their last bits with the number of threads.
+"""
+
+import torch
+from threadpoolctl import threadpool_limits
+
+
+def use_one_thread() -> None:
+    """Limit torch and the BLAS under numpy and scipy to one thread, for this process."""
+    torch.set_num_threads(1)
+    threadpool_limits(limits=1)

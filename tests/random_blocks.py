@@ -1,0 +1,85 @@
+"""Random energy blocks with a known share of clamped units, for tests that compare two answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from circuits import BlockCircuit, Clamp, DiodeModel, Drive, EnergyBlock, NodeLayer, Polarity, build
+from circuits.arrays import Floats
+from circuits.kirchhoff import diode_currents
+from cosim.simulators.newton import NewtonSession, NewtonSimulator
+from netlists import lower
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomBlock:
+    """A block, one parameter set for it and a batch of drives."""
+
+    built: BlockCircuit
+    conductance_s: Floats
+    x: Floats
+    drives: Floats
+    plus: dict[str, Floats]
+    minus: dict[str, Floats]
+
+
+def session(circuit) -> NewtonSession:
+    """Prepare a circuit in newton."""
+    return NewtonSimulator().prepare(lower(circuit)[0])
+
+
+def random_block(
+    seed: int,
+    *,
+    sizes: tuple[int, ...] = (5, 4),
+    n_inputs: int = 6,
+    polarity: Polarity = Polarity.DIFFERENTIAL,
+    drive: Drive = Drive.VOLTAGE,
+    diode: DiodeModel | None = None,
+    bias: bool = True,
+    leak_s: float = 2e-6,
+    free_share: float | None = 0.65,
+    batch: int = 3,
+    **settings,
+) -> RandomBlock:
+    """Draw a block whose layers are clamped where the share `free_share` of a linear block's states end.
+
+    `free_share=None` leaves the clamps out.
+    """
+    rng = np.random.default_rng(seed)
+    if drive is Drive.CURRENT:
+        n_inputs = sizes[0]
+    layers = tuple(NodeLayer(size=size, leak_s=leak_s, bias=bias) for size in sizes)
+    block = EnergyBlock(name="random", n_inputs=n_inputs, layers=layers, drive=drive, polarity=polarity, **settings)
+    x = rng.normal(size=(batch, n_inputs)) * (1.0 if drive is Drive.VOLTAGE else 2.0)
+    linear = build(block)
+    low, high = block.window
+    plus = {c.name: rng.uniform(low, high / 2, c.shape) for c in linear.crossbars}
+    minus = {c.name: rng.uniform(low, high / 2, c.shape) for c in linear.crossbars if c.minus is not None}
+    built = linear
+    if free_share is not None:
+        free = session(linear.circuit).solve(linear.program(plus, minus), linear.drives(x)).voltage_v
+        limits = [float(np.quantile(np.abs(nodes.state(free, block.v_unit_v)), free_share)) for nodes in linear.layers]
+        clamps = [
+            Clamp(low_v=-v * block.v_unit_v, high_v=v * block.v_unit_v, diode=diode or DiodeModel()) for v in limits
+        ]
+        clamped = tuple(replace(layer, clamp=clamp) for layer, clamp in zip(layers, clamps, strict=True))
+        built = build(replace(block, layers=clamped))
+    return RandomBlock(
+        built=built, conductance_s=built.program(plus, minus), x=x, drives=built.drives(x), plus=plus, minus=minus
+    )
+
+
+def clamped_share(block: RandomBlock, voltage_v: Floats) -> float:
+    """Return the share of unit nodes whose clamps carry more than 1 % of g_unit v_unit."""
+    circuit, units = block.built.circuit, block.built.layers
+    current, _ = diode_currents(circuit, voltage_v)
+    threshold = 0.01 * block.built.block.g_unit_s * block.built.block.v_unit_v
+    nodes = np.concatenate([column for u in units for column in (u.p, u.n) if column is not None])
+    loaded = np.zeros((len(voltage_v), circuit.n_nodes), dtype=bool)
+    for column in (circuit.diodes.anode, circuit.diodes.cathode):
+        for k, node in enumerate(column):
+            loaded[:, node] |= current[:, k] > threshold
+    return float(loaded[:, nodes].mean())

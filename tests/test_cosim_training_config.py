@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from small_runs import SMALL, small_config, write_small
+
+from circuits.energy_block import Drive
+from cosim.analog_block import Gradient
+from cosim.errors import ConfigError
+from cosim.phases import Nudging
+from cosim.training.config import AnalogStage, Config, SimulatorKind
+from cosim.training.config_file import config_from_json, format_path, load_config
+
+EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "digits.toml"
+
+
+def test_a_file_is_read_with_its_defaults(tmp_path: Path) -> None:
+    config = small_config(tmp_path)
+    block = config.network.stages[3]
+    assert isinstance(block, AnalogStage)
+    assert (block.drive, block.layers[0].clamp, block.layers[1].leak) == (Drive.CURRENT, (-0.3, 0.3), 0.5)
+    assert (config.data.test_size, config.training.epochs, config.training.optimizer.value) == (1500, 3, "adamw")
+    assert (config.gradient, config.phases.beta, config.phases.nudging) == (Gradient.EP, 0.05, Nudging.CENTERED)
+    assert config.simulator.name is SimulatorKind.NEWTON
+    assert config.converters.phase.bits is None
+
+
+def test_overrides_take_toml_values_bare_words_and_list_entries(tmp_path: Path) -> None:
+    config = small_config(
+        tmp_path,
+        "training.epochs=7",
+        "simulator.name=ngspice",
+        'phases.nudging="positive"',
+        "network.stages.3.layers.0.clamp=[-1, 1]",
+        "converters.input={bits = 6, full_scale = 2}",
+        "converters.phase.bits=ideal",
+        "converters.phase.full_scale=data",
+    )
+    block = config.network.stages[3]
+    assert isinstance(block, AnalogStage)
+    assert config.training.epochs == 7
+    assert config.simulator.name is SimulatorKind.NGSPICE
+    assert config.phases.nudging is Nudging.POSITIVE
+    assert block.layers[0].clamp == (-1, 1)
+    assert (config.converters.input.bits, config.converters.input.full_scale) == (6, 2)
+    assert (config.converters.phase.bits, config.converters.phase.full_scale) == (None, None)
+
+
+def test_the_shipped_example_is_valid() -> None:
+    if not EXAMPLE.is_file():
+        pytest.skip("no examples beside an installed wheel")
+    config = load_config(EXAMPLE)
+    assert config.simulator.name is SimulatorKind.NGSPICE
+    assert len(config.network.block_names) == 2
+    bits = [getattr(config.converters, name).bits for name in ("input", "output", "nudge", "phase")]
+    assert bits == [8, 8, 8, 8]
+
+
+def test_json_of_a_configuration_reads_back_as_the_same(tmp_path: Path) -> None:
+    config = small_config(tmp_path, "converters.input.bits=8")
+    assert config_from_json(config.model_dump(mode="json"), "here") == config
+
+
+def test_blocks_without_a_name_are_numbered(tmp_path: Path) -> None:
+    text = SMALL.replace('name = "first"\n', "")
+    assert load_config(write_small(tmp_path, text)).network.block_names == ("block1",)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epoch=1", r"training\.epoch: unknown key; did you mean 'epochs'\? Allowed here: epochs, batch_size, "),
+        ("trainig.epochs=1", r"trainig: unknown key; did you mean 'training'\? Allowed here: network, gradient, data"),
+        ("network.stages.3.layers.0.clmp=1", r"network\.stages\[3\]\.layers\[0\]\.clmp: .*'clamp'\?"),
+        ("network.stages.3.drive=volts", r"network\.stages\[3\]\.drive = 'volts'; did you mean 'voltage'\? Allowed: "),
+        ("network.stages.1.kind=liner", r"network\.stages\[1\]\.kind = 'liner'; did you mean 'linear'\? Allowed: .*relu"),
+        ("simulator.name=ngspcie", r"simulator\.name = 'ngspcie'; did you mean 'ngspice'\? Allowed: newton, ngspice"),
+        ("data.name=cifar", r"data\.name = 'cifar'.* Allowed: digits"),
+        ("phases.beta=0", r"phases\.beta = 0: input should be greater than 0"),
+        ("phases.beta=nan", r"phases\.beta = nan: input should be a finite number"),
+        ("converters.input.bits=0", r"converters\.input\.bits = 0: input should be greater than or equal to 1"),
+        ("converters.output.bits=\"8\"", r"converters\.output\.bits = '8': input should be a valid integer"),
+        ("converters.nudge.full_scale=-1", r"converters\.nudge\.full_scale = -1: "),
+        ("training.epochs=2.5", r"training\.epochs = 2\.5: "),
+        ("training.epochs=0", r"training\.epochs = 0: "),
+        ("network.stages.3.layers.1.leak=-1", r".*layers\[1\]\.leak = -1: input should be greater than or equal to 0"),
+        ("network.stages.3.layers.0.clamp=[1, -1]", r".*stages\[3\]\.layers\[0\]: clamp = \[1\.0, -1\.0\]: the lower limit"),
+        ("network.stages.3.g_min=3", r"network\.stages\[3\]: g_min = 3 must lie below g_max = 2"),
+        ("network.stages.3.output_layers=[5]", r"network\.stages\[3\]: output_layers = \[5\], but there are layers 0 to 1"),
+        ("network.stages.3.layers=[]", r"network\.stages\[3\]\.layers = \[\]: "),
+        ("training.batch_size=1", r"training\.batch_size = 1, but a batch_norm stage needs two"),
+        ("training.seed=-1", r"training\.seed = -1: "),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_with_what_is_allowed(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"small\.toml \(with --set\): {message}"):
+        small_config(tmp_path, override)
+
+
+def test_implicit_gradients_need_newton(tmp_path: Path) -> None:
+    assert small_config(tmp_path, "gradient=implicit").gradient is Gradient.IMPLICIT
+    with pytest.raises(ConfigError, match='needs the Hessian, which only simulator.name = "newton" gives'):
+        small_config(tmp_path, "gradient=implicit", "simulator.name=ngspice")
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    path = write_small(tmp_path, SMALL.replace('kind = "linear"\nsize = 6', 'kind = "linear"'))
+    with pytest.raises(ConfigError, match=r"small\.toml: network\.stages\[1\]\.size: missing"):
+        load_config(path)
+
+
+def test_a_stage_without_a_kind_is_named(tmp_path: Path) -> None:
+    path = write_small(tmp_path, SMALL.replace('kind = "flatten"\n', ""))
+    with pytest.raises(ConfigError, match=r"network\.stages\[0\]\.kind: missing\. Allowed: .*analog"):
+        load_config(path)
+
+
+def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        small_config(tmp_path, "training.epoch=1", "phases.beta=-1")
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_two_blocks_of_one_name_are_refused(tmp_path: Path) -> None:
+    block = SMALL[SMALL.index('[[network.stages]]\nkind = "analog"') : SMALL.index("[training]")]
+    with pytest.raises(ConfigError, match="two analog stages are called 'first'"):
+        load_config(write_small(tmp_path, SMALL.replace("[training]", block + "\n[training]")))
+
+
+def test_a_network_without_analog_stages_is_refused(tmp_path: Path) -> None:
+    text = '[[network.stages]]\nkind = "relu"\n'
+    with pytest.raises(ConfigError, match="no stage of kind 'analog'"):
+        load_config(write_small(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epochs", "write key=value"),
+        ("training..epochs=1", "write key=value"),
+        ("training.epochs.more=1", "training.epochs is a value, not a table"),
+        ("network.stages.9.size=1", "network.stages has entries 0 to 4, not '9'"),
+        ("network.stages.first.size=1", "not 'first'"),
+        ("training.1=1", "training is a table, which has no entry number 1"),
+    ],
+)
+def test_an_override_that_leads_nowhere_says_where_it_ends(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"--set {override}: .*{message}"):
+        small_config(tmp_path, override)
+
+
+def test_unreadable_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nothing\.toml: no such file"):
+        load_config(tmp_path / "nothing.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path)
+    with pytest.raises(ConfigError, match=r"small\.toml: not valid TOML: .*line 1"):
+        load_config(write_small(tmp_path, "gradient = \n"))
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"binary\.toml: cannot be read"):
+        load_config(binary)
+
+
+def test_a_value_where_a_table_belongs_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"small\.toml: network = 3: "):
+        load_config(write_small(tmp_path, "network = 3"))
+
+
+def test_paths_are_written_as_a_person_writes_them() -> None:
+    assert format_path(("network", "stages", 1, "size")) == "network.stages[1].size"
+
+
+def test_no_section_takes_unknown_keys() -> None:
+    tables = tomllib.loads(SMALL)
+    for section in ("data", "training"):
+        with pytest.raises(ConfigError, match="unknown key"):
+            config_from_json({**tables, section: {**tables[section], "zzz": 1}}, "here")
+    assert isinstance(config_from_json(tables, "here"), Config)
