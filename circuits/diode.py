@@ -140,8 +140,8 @@ def junction_cocontent(v: Floats, i_s: Floats, n_vt: Floats, gmin_s: float) -> F
 def junction_voltage(v: Floats, i_s: Floats, n_vt: Floats, r_s: Floats, gmin_s: float) -> Floats:
     """Return the junction voltage of a diode with series resistance from its terminal voltage.
 
-    Equation: u + R_s I(u) = v, solved by Newton from above, where it converges monotonically because I is convex
-    for u > 0; below zero I is tiny and nearly linear.
+    Equation: u + R_s I(u) = v, solved by Newton from above, where it converges monotonically because I is convex.
+    Above zero u < n V_t ln(1 + v / R_s I_s), below zero u < v + R_s I_s (a leaky diode may drop volts there).
 
     Args:
         v: [...] V — terminal voltage.
@@ -155,7 +155,8 @@ def junction_voltage(v: Floats, i_s: Floats, n_vt: Floats, r_s: Floats, gmin_s: 
     """
     has_resistance = r_s > 0
     scale = np.where(has_resistance, r_s, 1.0) * i_s
-    u = np.where(has_resistance & (v > 0), np.minimum(v, n_vt * np.log1p(np.maximum(v, 0.0) / scale)), v)
+    above = np.where(v > 0, np.minimum(v, n_vt * np.log1p(np.maximum(v, 0.0) / scale)), np.minimum(v + scale, 0.0))
+    u = np.where(has_resistance, above, v)
     if not np.any(has_resistance):
         return np.asarray(u)
     for _ in range(60):  # monotone: a handful suffices; the bound only guards against non-finite input

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.optim import Optimizer
-from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from circuits.arrays import Floats
 from circuits.block_circuit import BlockCircuit, build
@@ -21,7 +21,7 @@ from circuits.energy_block import EnergyBlock, Polarity
 
 from .converters import Converters, Ranges
 from .errors import BlockError
-from .phases import Counters, FreePhase, Phases, PhaseSettings
+from .phases import Counters, FreePhase, Gradients, Phases, PhaseSettings
 from .relaxation import Relaxation, RelaxationOptions
 from .simulators.base import AbstractSimulator
 
@@ -39,9 +39,9 @@ class Conductance(nn.Parameter):
 
     window: tuple[float, float]
 
-    def __new__(cls, data: Tensor, window: tuple[float, float], requires_grad: bool = True) -> Self:  # noqa: FBT001, FBT002
+    def __new__(cls, data: Tensor, window: tuple[float, float], requires_grad: bool = True) -> Self:
         """Make a parameter that remembers its window."""
-        parameter: Self = torch.Tensor._make_subclass(cls, data, requires_grad)  # noqa: SLF001
+        parameter: Self = torch.Tensor._make_subclass(cls, data, requires_grad)
         parameter.window = window
         return parameter
 
@@ -52,7 +52,7 @@ class Conductance(nn.Parameter):
         return copied
 
 
-def _keep_in_window(optimizer: Optimizer, _args: object, _kwargs: object) -> None:
+def _keep_in_window(optimizer: Optimizer, _args: object = None, _kwargs: object = None) -> None:
     """Put every conductance of an optimiser back into its window: a device has no other values."""
     with torch.no_grad():
         for group in optimizer.param_groups:
@@ -61,8 +61,23 @@ def _keep_in_window(optimizer: Optimizer, _args: object, _kwargs: object) -> Non
                     parameter.clamp_(*parameter.window)
 
 
-# A module does not know its optimiser, so the projection after each step hooks into all of them; it acts on
-# conductances only.
+def _keep_closure_in_window(
+    optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Project before each evaluation of a closure too: LBFGS moves the weights several times within one step."""
+    closure = args[1] if len(args) > 1 else kwargs.get("closure")
+    if closure is None:
+        return None
+
+    def projected() -> Any:
+        _keep_in_window(optimizer)
+        return closure()
+
+    return (args[0], projected, *args[2:]), {key: kwargs[key] for key in kwargs if key != "closure"}
+
+
+# A module does not know its optimiser, so the projection hooks into all of them; it acts on conductances only.
+register_optimizer_step_pre_hook(_keep_closure_in_window)
 register_optimizer_step_post_hook(_keep_in_window)
 
 
@@ -74,7 +89,7 @@ class _Relax(torch.autograd.Function):
         """Relax the free phase."""
         free = block.free_phase(x)
         ctx.save_for_backward(*parameters)  # torch then refuses a backward after an in-place change of the weights
-        ctx.block, ctx.free, ctx.input = block, free, x.new_empty(0)
+        ctx.block, ctx.free = block, free
         return torch.as_tensor(free.outputs, dtype=x.dtype, device=x.device)
 
     @staticmethod
@@ -98,8 +113,8 @@ class _Relax(torch.autograd.Function):
 class AnalogBlock(nn.Module):
     """An energy block that torch can train.
 
-    Parameters are `g_plus.<crossbar>` and, with differential polarity, `g_minus.<crossbar>`, [n_rows, n_columns] in units
-    of g_unit, kept inside the block's window after each step of any optimiser.
+    Parameters are `g_plus.<crossbar>` and, with differential polarity, `g_minus.<crossbar>`, [n_rows, n_columns] in
+    units of g_unit, kept inside the block's window after each step of any optimiser.
 
     Args:
         block: the circuit's description.
@@ -174,7 +189,7 @@ class AnalogBlock(nn.Module):
         """
         self._check_input(x)
         parameters = [*self.g_plus.values(), *self.g_minus.values()]
-        result: Tensor = _Relax.apply(x, self, *parameters)
+        result: Tensor = _Relax.apply(x, self, *parameters)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return result
 
     def _check_input(self, x: Tensor) -> None:
@@ -209,8 +224,8 @@ class AnalogBlock(nn.Module):
                     i, j = (int(k) for k in np.argwhere(wrong)[0])
                     raise BlockError(
                         f"block '{self.block.name}': g_{sign}.{name}[{i}, {j}] = {g[i, j]:g}, outside the window "
-                        f"[{low:g}, {high:g}] of g_unit ({int(wrong.sum())} such); clamp the weights, or widen g_min_s, "
-                        "g_max_s"
+                        f"[{low:g}, {high:g}] of g_unit ({int(wrong.sum())} such); clamp the weights, or widen "
+                        "g_min_s, g_max_s"
                     )
                 arrays[name] = g
             values.append(arrays)
@@ -225,7 +240,7 @@ class AnalogBlock(nn.Module):
         self._store_ranges()
         return free
 
-    def nudged_phases(self, free: FreePhase, ds: Tensor, *, want_x: bool) -> Any:
+    def nudged_phases(self, free: FreePhase, ds: Tensor, *, want_x: bool) -> Gradients:
         """Relax the nudged phases for dL/ds, [batch, n_outputs]; `backward` without autograd."""
         gradient = ds.detach().double().cpu().numpy()
         if not np.isfinite(gradient).all():
@@ -270,6 +285,7 @@ class AnalogBlock(nn.Module):
             settings=settings or self.settings,
             converters=converters or self.converters,
             gradient=gradient or self.gradient,
+            generator=torch.Generator(),  # weights are replaced below; the global generator is left alone
             relaxation=relaxation or self.relaxation_options,
         )
         for own, other in ((self.g_plus, copied.g_plus), (self.g_minus, copied.g_minus)):

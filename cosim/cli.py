@@ -6,9 +6,10 @@ before a subcommand runs, so that `tellegen --help` answers at once.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -28,7 +29,9 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a subcommand and turn its failure into an exit status."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)
@@ -41,6 +44,19 @@ class Commands(click.Group):
                 raise
             click.echo(f"tellegen: {error}", err=True)
             ctx.exit(BAD_INPUT)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show a warning as a sentence: the line of our source that it came from helps no one."""
+    del category, filename, lineno, file, line
+    click.echo(f"warning: {message}", err=True)
 
 
 def _check_json(_ctx: click.Context, _option: click.Parameter, value: str | None) -> str | None:
@@ -203,6 +219,6 @@ def _write_json(value: dict[str, Any], json_file: str | None) -> None:
         write_atomically(Path(json_file), format_json(value).encode())
 
 
-def _fail_unless(ok: bool) -> None:  # noqa: FBT001
+def _fail_unless(ok: bool) -> None:
     if not ok:
         click.get_current_context().exit(CHECK_FAILED)

@@ -10,6 +10,7 @@ All values here are dimensionless: in units of v_unit for voltages and of g_unit
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from numbers import Integral
 from typing import final
 
 import numpy as np
@@ -22,7 +23,7 @@ RANGE_DECAY = 0.05  # share by which a data-driven range moves towards a smaller
 
 
 def _check(kind: str, bits: int | None, full_scale: float | None) -> None:
-    if bits is not None and (isinstance(bits, bool) or int(bits) != bits or bits < 1):
+    if bits is not None and (isinstance(bits, bool) or not isinstance(bits, Integral) or bits < 1):
         raise BlockError(f"{kind}: bits = {bits!r}; give one bit or more, or None for an ideal converter")
     if full_scale is not None and not (np.isfinite(full_scale) and full_scale > 0):
         raise BlockError(
@@ -32,7 +33,7 @@ def _check(kind: str, bits: int | None, full_scale: float | None) -> None:
 
 def lsb(bits: int, full_scale: float) -> float:
     """Return the step of a converter: full_scale / (2^(bits-1) - 1), or full_scale for a single bit."""
-    return full_scale / max(1, 2 ** (bits - 1) - 1)
+    return full_scale / max(1, (1 << (bits - 1)) - 1)
 
 
 def quantise(values: Floats, bits: int | None, full_scale: float) -> Floats:

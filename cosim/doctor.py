@@ -108,7 +108,7 @@ def diagnose() -> Diagnosis:
     program = shutil.which("ngspice")
     if program is None:
         problems.append(Problem(what="the ngspice program is not on PATH", fix=_install_line("ngspice")))
-    library, version, measured = _examine_library(problems)
+    library, library_version, measured = _examine_library(problems)
     clamp_v: dict[str, float] = {}
     for name, solve in {"newton": _solve_in_newton, "ngspice": _solve_in_ngspice}.items():
         if name == "ngspice" and measured is None:
@@ -124,7 +124,7 @@ def diagnose() -> Diagnosis:
     return Diagnosis(
         versions=versions,
         ngspice_library=library,
-        ngspice_version=version,
+        ngspice_version=library_version,
         ngspice_program=program,
         k_over_q_v_per_k=measured,
         k_over_q_expected_v_per_k=_attempt("circuits cannot be imported", _expected_k_over_q, problems),

@@ -1,7 +1,7 @@
 """Equilibrium propagation's estimate as pure functions of two equilibria.
 
-Nudging by beta ds adds beta ds . s to the energy; for every parameter dL/dp = d/dbeta dE/dp at beta = 0. With the mean m
-and the response r = (v2 - v1) / (beta2 - beta1) of two phases, D[1/2 dv^2] / (beta2 - beta1) = dm dr exactly, so the
+Nudging by beta ds adds beta ds . s to the energy; for every parameter dL/dp = d/dbeta dE/dp at beta = 0. With the mean
+m and the response r = (v2 - v1) / (beta2 - beta1) of two phases, D[1/2 dv^2] / (beta2 - beta1) = dm dr exactly, so the
 estimate is written with m and r. Implicit differentiation is the same with m = v* and r = -H^-1 ds.
 """
 
@@ -31,8 +31,10 @@ def response(first_v: Floats, second_v: Floats, beta_first: float, beta_second: 
     """Return mean and response of two phases, with the scale of each sample's nudge undone.
 
     Args:
-        first_v, second_v: [batch, n_nodes] V — equilibria at the two nudges.
-        beta_first, beta_second: the nudges, beta_second > beta_first.
+        first_v: [batch, n_nodes] V — equilibrium at the first nudge.
+        second_v: [batch, n_nodes] V — equilibrium at the second.
+        beta_first: the first nudge.
+        beta_second: the second, above the first.
         scale: [batch] — loss gradient per unit of nudge, 1 without scaling.
 
     Returns:
@@ -58,8 +60,8 @@ def conductance_gradients(circuit: BlockCircuit, r: Response) -> dict[str, tuple
 def input_gradient(circuit: BlockCircuit, conductance_s: Floats, r: Response) -> Floats:
     """Return dL/dx of each sample, [batch, n_inputs].
 
-    Equation: current drive -D[s_i] / (beta2 - beta1), since the energy holds -x s; voltage drive D[i_i] / (beta2 - beta1),
-    the change of the current that the input source delivers.
+    Equation: current drive -D[s_i] / (beta2 - beta1), since the energy holds -x s; voltage drive
+    D[i_i] / (beta2 - beta1), the change of the current that the input source delivers.
 
     Args:
         circuit: the block.

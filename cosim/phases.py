@@ -1,7 +1,8 @@
 """The orchestrator: order of the phases, converters on every crossing, counters; one instance a block.
 
 Free phase: DAC of x, relax, ADC of the outputs. Backward: DAC of ds as nudge currents, relax at the two nudges (one
-batch), read, estimate. It knows converters and equilibria; the training loop above does not know that a circuit is there.
+batch), read, estimate. It knows converters and equilibria; the training loop above does not know that a circuit is
+there.
 """
 
 import warnings
@@ -81,8 +82,8 @@ class PhaseSettings:
     def __post_init__(self) -> None:
         if not (np.isfinite(self.beta) and self.beta > 0):
             raise BlockError(
-                f"phases: beta = {self.beta!r}; equilibrium propagation divides by it, so give a finite value above zero "
-                "(0.02 to 0.5 is usual)"
+                f"phases: beta = {self.beta!r}; equilibrium propagation divides by it, so give a finite value above "
+                "zero (0.02 to 0.5 is usual)"
             )
 
 
@@ -201,7 +202,8 @@ class Phases:
         """
         nudge, scale = self._nudge(ds, learn=learn)
         first_v, second_v, betas = self._two_phases(free, nudge)
-        self._check_nudge(first_v, second_v)
+        if nudge.any():
+            self._check_nudge(first_v, second_v)
         exact = response(first_v, second_v, *betas, scale)
         read_states = self.settings.parameter_read is ParameterRead.DIGITAL
         digital = self._read_states(free, first_v, second_v, betas, scale, learn=learn) if read_states else exact
@@ -241,11 +243,11 @@ class Phases:
         beta, free_v = self.settings.beta, free.point.voltage_v
         match self.settings.nudging:
             case Nudging.CENTERED:
-                signs = (-beta, beta)
+                signs = [-beta, beta]
             case Nudging.POSITIVE:
-                signs = (beta,)
+                signs = [beta]
             case Nudging.NEGATIVE:
-                signs = (-beta,)
+                signs = [-beta]
         drives = np.concatenate([self.circuit.drives(free.x, sign * nudge) for sign in signs])
         start_v = np.tile(free_v, (len(signs), 1))
         voltage_v = self._solve(free.conductance_s, drives, start_v).voltage_v
@@ -329,7 +331,7 @@ class Phases:
         change_v = self.circuit.outputs(second_v) - self.circuit.outputs(first_v)
         largest_v = float(np.abs(change_v).max(initial=0.0)) * self.circuit.block.v_unit_v
         tolerance_v = self._solver.voltage_tolerance_v(float(np.abs(second_v).max(initial=0.0)))
-        if 0.0 < largest_v < TOLERANCE_MARGIN * tolerance_v:
+        if largest_v < TOLERANCE_MARGIN * tolerance_v:
             self._warn_once(
                 "tolerance",
                 f"the nudge beta = {self.settings.beta:g} moves the outputs by at most {largest_v:.2g} V, "
@@ -342,7 +344,7 @@ class Phases:
         if bits is not None and 0.0 < largest < lsb(bits, full_scale):
             self._warn_once(
                 "converter",
-                f"the nudge beta = {self.settings.beta:g} changes what the phase ADC reads by at most {largest:.2g}, less "
-                f"than its step of {lsb(bits, full_scale):.2g} ({bits} bits over +-{full_scale:.2g}); raise beta or read "
-                "the difference by sample and hold",
+                f"the nudge beta = {self.settings.beta:g} changes what the phase ADC reads by at most {largest:.2g}, "
+                f"less than its step of {lsb(bits, full_scale):.2g} ({bits} bits over +-{full_scale:.2g}); raise beta "
+                "or read the difference by sample and hold",
             )

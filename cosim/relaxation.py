@@ -3,7 +3,7 @@
 Reductions and sessions belong to the topology, programs to the parameter set; a batch only passes through.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import final
 
@@ -56,7 +56,7 @@ class RelaxationOptions:
     """How a relaxation is set up: how far to reduce, and the deck's tolerances."""
 
     reduce: Reduce = Reduce.MIRROR
-    solver: SolverOptions = SolverOptions()
+    solver: SolverOptions = field(default_factory=SolverOptions)
 
 
 @final

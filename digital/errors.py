@@ -1,4 +1,4 @@
-"""Error class of the digital side. Its base, `TellegenError`, is the one thing that this package takes from the others."""
+"""Error class of the digital side; its base, `TellegenError`, is all that this package takes from the others."""
 
 from circuits.errors import TellegenError
 

@@ -12,6 +12,8 @@ from circuits.kirchhoff import diode_currents
 from cosim.simulators.newton import NewtonSession, NewtonSimulator
 from netlists import lower
 
+MOST_CLAMPED = 0.5
+
 
 @dataclass(frozen=True, kw_only=True)
 class RandomBlock:
@@ -40,36 +42,41 @@ def random_block(
     diode: DiodeModel | None = None,
     bias: bool = True,
     leak_s: float = 2e-6,
-    free_share: float | None = 0.65,
+    clamped: bool = True,
     batch: int = 3,
     **settings,
 ) -> RandomBlock:
-    """Draw a block whose layers are clamped where the share `free_share` of a linear block's states end.
-
-    `free_share=None` leaves the clamps out.
+    """Draw a block whose layers are clamped at a quantile of the linear block's states, so that at most half the units
+    clamp; `clamped=False` leaves the clamps out.
     """
     rng = np.random.default_rng(seed)
     if drive is Drive.CURRENT:
         n_inputs = sizes[0]
     layers = tuple(NodeLayer(size=size, leak_s=leak_s, bias=bias) for size in sizes)
     block = EnergyBlock(name="random", n_inputs=n_inputs, layers=layers, drive=drive, polarity=polarity, **settings)
-    x = rng.normal(size=(batch, n_inputs)) * (1.0 if drive is Drive.VOLTAGE else 2.0)
+    x = rng.normal(size=(batch, n_inputs)) * (4.0 if drive is Drive.VOLTAGE else 6.0)
     linear = build(block)
     low, high = block.window
     plus = {c.name: rng.uniform(low, high / 2, c.shape) for c in linear.crossbars}
     minus = {c.name: rng.uniform(low, high / 2, c.shape) for c in linear.crossbars if c.minus is not None}
-    built = linear
-    if free_share is not None:
-        free = session(linear.circuit).solve(linear.program(plus, minus), linear.drives(x)).voltage_v
-        limits = [float(np.quantile(np.abs(nodes.state(free, block.v_unit_v)), free_share)) for nodes in linear.layers]
-        clamps = [
-            Clamp(low_v=-v * block.v_unit_v, high_v=v * block.v_unit_v, diode=diode or DiodeModel()) for v in limits
-        ]
-        clamped = tuple(replace(layer, clamp=clamp) for layer, clamp in zip(layers, clamps, strict=True))
-        built = build(replace(block, layers=clamped))
-    return RandomBlock(
-        built=built, conductance_s=built.program(plus, minus), x=x, drives=built.drives(x), plus=plus, minus=minus
-    )
+    drives = linear.drives(x)
+    if not clamped:
+        return RandomBlock(
+            built=linear, conductance_s=linear.program(plus, minus), x=x, drives=drives, plus=plus, minus=minus
+        )
+    free = session(linear.circuit).solve(linear.program(plus, minus), drives).voltage_v
+    states = [np.abs(nodes.state(free, block.v_unit_v)) * block.v_unit_v for nodes in linear.layers]
+    for quantile in (0.5, 0.6, 0.7, 0.8, 0.9):
+        limits = [float(np.quantile(state, quantile)) for state in states]
+        clamps = [Clamp(low_v=-limit, high_v=limit, diode=diode or DiodeModel()) for limit in limits]
+        clamped_layers = tuple(replace(layer, clamp=clamp) for layer, clamp in zip(layers, clamps, strict=True))
+        built = build(replace(block, layers=clamped_layers))
+        drawn = RandomBlock(
+            built=built, conductance_s=built.program(plus, minus), x=x, drives=drives, plus=plus, minus=minus
+        )
+        if clamped_share(drawn, session(built.circuit).solve(drawn.conductance_s, drives).voltage_v) <= MOST_CLAMPED:
+            break
+    return drawn
 
 
 def clamped_share(block: RandomBlock, voltage_v: Floats) -> float:

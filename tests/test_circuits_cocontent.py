@@ -24,9 +24,7 @@ kinds = pytest.mark.parametrize(("polarity", "drive"), KINDS)
 
 
 def block(polarity: Polarity, drive: Drive, seed: int = 3) -> RandomBlock:
-    return random_block(
-        seed, sizes=(4, 3), n_inputs=5, polarity=polarity, drive=drive, batch=2, diode=RESISTIVE, free_share=0.6
-    )
+    return random_block(seed, sizes=(4, 3), n_inputs=5, polarity=polarity, drive=drive, batch=2, diode=RESISTIVE)
 
 
 def equilibrium_value(circuit: Circuit, g: Floats, drives: Floats) -> Floats:
@@ -145,9 +143,7 @@ def test_response_gradient_is_the_difference_of_the_local_derivatives(polarity: 
 @kinds
 def test_nudged_response_is_the_gradient_of_a_loss(polarity: Polarity, drive: Drive, v_unit_v: float) -> None:
     # L = sum c . s at free equilibrium, so ds = c; by finite differences of relaxations. Norm and sign count too.
-    b = random_block(
-        5, sizes=(4, 3), n_inputs=4, polarity=polarity, drive=drive, batch=2, v_unit_v=v_unit_v, free_share=0.6
-    )
+    b = random_block(5, sizes=(4, 3), n_inputs=4, polarity=polarity, drive=drive, batch=2, v_unit_v=v_unit_v)
     built, s = b.built, session(b.built.circuit)
     c = np.random.default_rng(2).normal(size=(len(b.x), built.block.n_outputs))
 

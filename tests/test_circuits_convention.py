@@ -28,7 +28,7 @@ def linear_block(polarity: Polarity, drive: Drive) -> RandomBlock:
         polarity=polarity,
         drive=drive,
         leak_s=3e-6,
-        free_share=None,
+        clamped=False,
         v_unit_v=V_UNIT_V,
         g_unit_s=G_UNIT_S,
         output_layers=(1, 0),

@@ -140,7 +140,7 @@ def test_fold_by_hand() -> None:
 
 def test_mirror_by_hand() -> None:
     # One input pair, one unit pair: w = G+ - G-, and leaks of 2 G- at both ends (the row's does not matter).
-    b = random_block(15, sizes=(1,), n_inputs=1, bias=False, free_share=None, leak_s=3e-6)
+    b = random_block(15, sizes=(1,), n_inputs=1, bias=False, clamped=False, leak_s=3e-6)
     half = mirror(b.built.circuit, b.built.image)
     assert half is not None
     program = half.program(b.conductance_s)

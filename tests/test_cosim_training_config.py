@@ -71,24 +71,36 @@ def test_blocks_without_a_name_are_numbered(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("training.epoch=1", r"training\.epoch: unknown key; did you mean 'epochs'\? Allowed here: epochs, batch_size, "),
+        (
+            "training.epoch=1",
+            r"training\.epoch: unknown key; did you mean 'epochs'\? Allowed here: epochs, batch_size, ",
+        ),
         ("trainig.epochs=1", r"trainig: unknown key; did you mean 'training'\? Allowed here: network, gradient, data"),
         ("network.stages.3.layers.0.clmp=1", r"network\.stages\[3\]\.layers\[0\]\.clmp: .*'clamp'\?"),
         ("network.stages.3.drive=volts", r"network\.stages\[3\]\.drive = 'volts'; did you mean 'voltage'\? Allowed: "),
-        ("network.stages.1.kind=liner", r"network\.stages\[1\]\.kind = 'liner'; did you mean 'linear'\? Allowed: .*relu"),
+        (
+            "network.stages.1.kind=liner",
+            r"network\.stages\[1\]\.kind = 'liner'; did you mean 'linear'\? Allowed: .*relu",
+        ),
         ("simulator.name=ngspcie", r"simulator\.name = 'ngspcie'; did you mean 'ngspice'\? Allowed: newton, ngspice"),
         ("data.name=cifar", r"data\.name = 'cifar'.* Allowed: digits"),
         ("phases.beta=0", r"phases\.beta = 0: input should be greater than 0"),
         ("phases.beta=nan", r"phases\.beta = nan: input should be a finite number"),
         ("converters.input.bits=0", r"converters\.input\.bits = 0: input should be greater than or equal to 1"),
-        ("converters.output.bits=\"8\"", r"converters\.output\.bits = '8': input should be a valid integer"),
+        ('converters.output.bits="8"', r"converters\.output\.bits = '8': input should be a valid integer"),
         ("converters.nudge.full_scale=-1", r"converters\.nudge\.full_scale = -1: "),
         ("training.epochs=2.5", r"training\.epochs = 2\.5: "),
         ("training.epochs=0", r"training\.epochs = 0: "),
         ("network.stages.3.layers.1.leak=-1", r".*layers\[1\]\.leak = -1: input should be greater than or equal to 0"),
-        ("network.stages.3.layers.0.clamp=[1, -1]", r".*stages\[3\]\.layers\[0\]: clamp = \[1\.0, -1\.0\]: the lower limit"),
+        (
+            "network.stages.3.layers.0.clamp=[1, -1]",
+            r".*stages\[3\]\.layers\[0\]: clamp = \[1\.0, -1\.0\]: the lower limit",
+        ),
         ("network.stages.3.g_min=3", r"network\.stages\[3\]: g_min = 3 must lie below g_max = 2"),
-        ("network.stages.3.output_layers=[5]", r"network\.stages\[3\]: output_layers = \[5\], but there are layers 0 to 1"),
+        (
+            "network.stages.3.output_layers=[5]",
+            r"network\.stages\[3\]: output_layers = \[5\], but there are layers 0 to 1",
+        ),
         ("network.stages.3.layers=[]", r"network\.stages\[3\]\.layers = \[\]: "),
         ("training.batch_size=1", r"training\.batch_size = 1, but a batch_norm stage needs two"),
         ("training.seed=-1", r"training\.seed = -1: "),
@@ -101,7 +113,7 @@ def test_a_wrong_key_or_value_is_named_with_what_is_allowed(tmp_path: Path, over
 
 def test_implicit_gradients_need_newton(tmp_path: Path) -> None:
     assert small_config(tmp_path, "gradient=implicit").gradient is Gradient.IMPLICIT
-    with pytest.raises(ConfigError, match='needs the Hessian, which only simulator.name = "newton" gives'):
+    with pytest.raises(ConfigError, match=r'needs the Hessian, which only simulator\.name = "newton" gives'):
         small_config(tmp_path, "gradient=implicit", "simulator.name=ngspice")
 
 

@@ -52,7 +52,9 @@ def test_batch_norm_without_affine_has_no_parameters() -> None:
 @pytest.mark.parametrize("kind", ["linear", "batch_norm"])
 def test_an_image_must_be_flattened_first(kind: str) -> None:
     make = {"linear": lambda: stages.linear((1, 8, 8), size=3), "batch_norm": lambda: stages.batch_norm((1, 8, 8))}
-    with pytest.raises(StageError, match=rf"{kind} stage: needs a flat sample, gets shape \(1, 8, 8\); put a 'flatten'"):
+    with pytest.raises(
+        StageError, match=rf"{kind} stage: needs a flat sample, gets shape \(1, 8, 8\); put a 'flatten'"
+    ):
         make[kind]()
 
 

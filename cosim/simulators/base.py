@@ -104,8 +104,8 @@ class AbstractSession(ABC):
         """
         del conductance_s, voltage_v, drive_change
         raise SimulationError(
-            f"block '{self.netlist.circuit.name}': this simulator has no small-signal analysis; use newton for implicit "
-            "gradients"
+            f"block '{self.netlist.circuit.name}': this simulator has no small-signal analysis; use newton for "
+            "implicit gradients"
         )
 
     def close(self) -> None:
@@ -146,7 +146,7 @@ def raise_first_failure(netlist: Netlist, point: OperatingPoint, simulator: str,
     circuit = netlist.circuit
     said = f"; it said: {' | '.join(log[-3:])}" if log else ""
     head = f"block '{circuit.name}': {simulator} found no equilibrium for {len(failed)} of {len(point)} samples"
-    if not np.isfinite(point.voltage_v[sample]).all():
+    if not np.isfinite(point.residual_a[sample]):
         raise ConvergenceError(f"{head}; first is sample {sample}{said}. Check its drives, or loosen the clamps")
     raise ConvergenceError(
         f"{head}; first is sample {sample}, worst at {circuit.labels[int(point.worst_node[sample])]}: net current "

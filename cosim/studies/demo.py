@@ -105,11 +105,11 @@ def find_example() -> Path:
 
 def _findings(report: DemoReport, out: Path) -> list[str]:
     result, evaluation = report.result, report.evaluation
+    accuracies = ", ".join(f"test accuracy {r.test_accuracy:.4f} in {r.simulator}" for r in (evaluation, result))
     verdict = "agree" if report.passed else "DO NOT agree"
     return [
         f"trained    {result.sentence()}: {out / 'result.json'}",
-        f"evaluated  test accuracy {evaluation.test_accuracy:.4f} in {evaluation.simulator}, "
-        f"{result.test_accuracy:.4f} in {result.simulator}: {out / 'evaluation.json'}",
+        f"evaluated  {accuracies}: {out / 'evaluation.json'}",
         f"gradients  equilibrium propagation and implicit differentiation {verdict}: {out / 'gradcheck.json'}",
         f"plots      {', '.join(str(path) for path in sorted(out.glob('*.png')))}",
     ]

@@ -1,11 +1,12 @@
 """Are the gradients right? Equilibrium propagation against implicit differentiation and finite differences.
 
-Everything is done on a copy of the network in float64 with ideal converters and its digital stages in eval mode. Devices
-at an edge of their window are moved inside by a thousandth of it, so that finite differences have both sides.
+Everything is done on a copy of the network in float64 with ideal converters and its digital stages in eval mode.
+Devices at an edge of their window are moved inside by a thousandth of it, so that finite differences have both sides.
 """
 
 import copy
 import math
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -277,17 +278,23 @@ class _Probe:
     def __init__(self, network: nn.Module, x: Tensor, y: Tensor) -> None:
         self._network, self._x, self._y = network, x.double(), y
         self._tensors: dict[tuple[str, str], Tensor] = {}
-        names = {name: (m.block.name if isinstance(m, AnalogBlock) else name) for name, m in network.named_modules()}
+        blocks = Counter(m.block.name for m in network.modules() if isinstance(m, AnalogBlock))
+        names = {
+            name: m.block.name if isinstance(m, AnalogBlock) and blocks[m.block.name] == 1 else name
+            for name, m in network.named_modules()
+        }
         for name, parameter in network.named_parameters():
+            if not parameter.requires_grad:
+                continue
             owner = max(
                 (o for o in names if name.startswith(f"{o}.") or not o),
                 key=lambda o: (bool(names[o]) and self._is_block(o), len(o)),
             )
             self._tensors[names[owner] or "network", name[len(owner) :].lstrip(".")] = parameter
-        for module in network.modules():
+        for name, module in network.named_modules():
             if isinstance(module, AnalogBlock):
                 shift = torch.zeros(len(x), module.block.n_inputs, dtype=torch.float64, requires_grad=True)
-                self._tensors[module.block.name, "input"] = shift
+                self._tensors[names[name], "input"] = shift
                 module.register_forward_pre_hook(lambda _module, args, shift=shift: (args[0] + shift,))
 
     def _is_block(self, name: str) -> bool:

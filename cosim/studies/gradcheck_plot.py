@@ -19,7 +19,8 @@ def plot_gradcheck(checks: "Sequence[TensorCheck]", path: Path, *, cosine: float
     Args:
         checks: what was checked.
         path: PNG to write.
-        cosine, norm: the limits.
+        cosine: limit of the cosine.
+        norm: limit of |norm ratio - 1|.
 
     Returns:
         the path.
@@ -48,7 +49,8 @@ def plot_gradcheck(checks: "Sequence[TensorCheck]", path: Path, *, cosine: float
         axis.set_ylim(FLOOR, max(1e-2, 10 * limit))
         axis.set_ylabel(title)
         axis.grid(visible=True, axis="y", alpha=0.3)
-    axes[0].legend(fontsize="small", ncols=2, loc="upper right")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize="small", ncols=3, loc="outside upper center")
     axes[0].set_title("Equilibrium propagation's gradients, tensor by tensor")
     axes[1].set_xticks(
         places, [f"{block} {tensor}" for block, tensor in names], rotation=60, ha="right", fontsize="small"

@@ -90,7 +90,7 @@ class BenchReport:
         ):
             times.add_column(heading, justify="right", no_wrap=True)
         worth = Table(title="what each step is worth: how many times faster", title_justify="left")
-        steps = ("block", "folding", "streaming", "all to here", "mirroring", "newton", "clamped", "max diff")
+        steps = ("block", "fold", "stream", "both", "mirror", "newton", "clamped", "max diff")
         for heading in steps:
             worth.add_column(heading, justify="right", no_wrap=True)
         for r in self.rows:

@@ -1,8 +1,8 @@
 """The checkpoint: everything that a run needs to go on, in one safetensors file.
 
-Tensors (weights, optimiser moments, random generators) are safetensors entries; the rest (epoch, learning rates, schedule,
-counts) is JSON in the same file's header, so one atomic move replaces both together. Nothing is pickled: loading a
-checkpoint from a stranger runs no code of theirs.
+Tensors (weights, optimiser moments, random generators) are safetensors entries; the rest (epoch, learning rates,
+schedule, counts) is JSON in the same file's header, so one atomic move replaces both together. Nothing is pickled:
+loading a checkpoint from a stranger runs no code of theirs.
 """
 
 import json
@@ -45,16 +45,14 @@ class Progress:
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tally:
-    """How far a run is and what it has spent.
+    """How far a run is; no times, so that the same run writes the same checkpoint to the bit.
 
     Args:
         epoch: epochs finished.
-        wall_s: s — spent on them, over all sittings.
         counts: relaxations and conversions by name.
     """
 
     epoch: int
-    wall_s: float
     counts: dict[str, int]
 
 
@@ -79,7 +77,6 @@ def save_checkpoint(path: Path, progress: Progress, tally: Tally) -> None:
     header = {
         "format": FORMAT,
         "epoch": tally.epoch,
-        "wall_s": tally.wall_s,
         "counts": tally.counts,
         "optimizer_scalars": scalars,
         "parameter_groups": optimizer["param_groups"],
@@ -110,7 +107,7 @@ def load_checkpoint(path: Path, progress: Progress) -> Tally:
                 progress.generators[rest].set_state(tensor)
         progress.optimizer.load_state_dict({"state": state, "param_groups": header["parameter_groups"]})
         progress.scheduler.load_state_dict(header["scheduler"])
-        return Tally(epoch=int(header["epoch"]), wall_s=float(header["wall_s"]), counts=dict(header["counts"]))
+        return Tally(epoch=int(header["epoch"]), counts=dict(header["counts"]))
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise _corrupt(path, f"its training state does not fit this configuration ({error})") from error
 

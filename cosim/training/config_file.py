@@ -88,19 +88,23 @@ def _override(tables: Tables, text: str) -> Path_:
         value = value_text.strip()  # a bare word, as in simulator.name=newton
     place: Any = tables
     for depth, part in enumerate(path):
-        where = format_path(path[:depth]) or "the file"
-        if isinstance(place, list):
-            if not (isinstance(part, int) and part < len(place)):
-                raise ConfigError(f"--set {text}: {where} has entries 0 to {len(place) - 1}, not '{part}'")
-        elif not isinstance(place, dict):
-            raise ConfigError(f"--set {text}: {where} is a value, not a table")
-        elif isinstance(part, int):
-            raise ConfigError(f"--set {text}: {where} is a table, which has no entry number {part}")
+        _check_step(text, place, part, format_path(path[:depth]) or "the file")
         if depth == len(path) - 1:
             place[part] = value
         else:
-            place = place[part] if isinstance(place, list) else place.setdefault(part, {})
+            place = place.setdefault(part, {}) if isinstance(place, dict) else place[part]
     return path
+
+
+def _check_step(text: str, place: Any, part: str | int, where: str) -> None:
+    """Refuse an override whose path leads nowhere."""
+    if isinstance(place, list):
+        if not (isinstance(part, int) and part < len(place)):
+            raise ConfigError(f"--set {text}: {where} has entries 0 to {len(place) - 1}, not '{part}'")
+    elif not isinstance(place, dict):
+        raise ConfigError(f"--set {text}: {where} is a value, not a table")
+    elif isinstance(part, int):
+        raise ConfigError(f"--set {text}: {where} is a table, which has no entry number {part}")
 
 
 def _explain(error: ValidationError, source: str, overridden: Sequence[Path_]) -> str:

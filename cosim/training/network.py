@@ -1,6 +1,7 @@
 """From a configuration to a torch network: the only place that knows both the file's words and the modules.
 
-Takes: a `Config`, the shape of an image. Gives: an `FfEbm` whose energy blocks are `AnalogBlock`s. Must not know: training.
+Takes: a `Config` and the shape of an image. Gives: an `FfEbm` whose energy blocks are `AnalogBlock`s. Must not know:
+how it is trained.
 """
 
 from collections import Counter as Count
@@ -167,7 +168,7 @@ def energy_block(
         ConfigError: if the input does not fit.
     """
     if len(shape) != 1:
-        raise ConfigError(f"{where}: needs a flat sample, gets shape {shape}; put kind = \"flatten\" before it")
+        raise ConfigError(f'{where}: needs a flat sample, gets shape {shape}; put kind = "flatten" before it')
     first = section.layers[0].size
     if section.drive is Drive.CURRENT and shape[0] != first:
         raise ConfigError(
@@ -195,9 +196,7 @@ def _node_layer(stage: AnalogStage, layer: NodeLayerSection) -> NodeLayer:
     if layer.clamp is not None:
         diode = DiodeModel(**stage.diode.model_dump(exclude={"reference_current_a"}))
         low_v, high_v = (limit * stage.v_unit_v for limit in layer.clamp)
-        clamp = Clamp(
-            low_v=low_v, high_v=high_v, diode=diode, reference_current_a=stage.diode.reference_current_a
-        )
+        clamp = Clamp(low_v=low_v, high_v=high_v, diode=diode, reference_current_a=stage.diode.reference_current_a)
     return NodeLayer(size=layer.size, clamp=clamp, leak_s=layer.leak * stage.g_unit_s, bias=layer.bias)
 
 

@@ -62,6 +62,6 @@ class Result:
     def sentence(self) -> str:
         """Return the result in one line."""
         return (
-            f"test accuracy {self.test_accuracy:.4f} on {self.n_test} images (training {self.train_accuracy:.4f}) after "
-            f"{self.epochs} epochs in {self.simulator}: {self.relaxations:,} relaxations, {self.wall_s:.1f} s"
+            f"test accuracy {self.test_accuracy:.4f} on {self.n_test} images (training {self.train_accuracy:.4f}), "
+            f"{self.epochs} epochs, {self.simulator}, {self.relaxations:,} relaxations, {self.wall_s:.1f} s"
         )

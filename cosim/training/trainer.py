@@ -76,7 +76,7 @@ def count_batches(n_samples: int, batch_size: int) -> int:
 
 
 def shuffled_batches(n_samples: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield the indices of each batch in a fresh order; a last batch of one sample cannot be normalised and is left out."""
+    """Yield the indices of each batch in a fresh order; a last batch of one sample, without variance, is left out."""
     order = torch.randperm(n_samples, generator=generator)
     for k in range(count_batches(n_samples, batch_size)):
         yield order[k * batch_size : (k + 1) * batch_size]
@@ -126,8 +126,8 @@ def score(model: nn.Module, x: Tensor, y: Tensor) -> Score:
     average = Average()
     try:
         with torch.no_grad():
-            for x_batch, y_batch in zip(x.split(EVALUATION_BATCH), y.split(EVALUATION_BATCH), strict=True):
-                logits = model(x_batch)
+            for k in range(0, len(x), EVALUATION_BATCH):
+                logits, y_batch = model(x[k : k + EVALUATION_BATCH]), y[k : k + EVALUATION_BATCH]
                 average.add(logits, y_batch, nn.functional.cross_entropy(logits, y_batch))
     finally:
         model.train(was_training)

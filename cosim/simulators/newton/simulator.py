@@ -289,7 +289,7 @@ class NewtonSession(AbstractSession):
             active = active[~(done | lost)]
             if not len(active):
                 break
-        state = self._judged(programmed, u, junction, constant, iterations, converged)
+        state = self._judged(programmed, u, junction, constant, offset, iterations, converged)
         return replace(state, indefinite=indefinite)
 
     def _across(self, u: Tensor, offset: Tensor) -> Tensor:
@@ -303,12 +303,16 @@ class NewtonSession(AbstractSession):
         u: Tensor,
         junction: Tensor,
         constant: Tensor,
+        offset: Tensor,
         iterations: Tensor,
         converged: Tensor,
     ) -> "State":
         """Check Kirchhoff's law with the exact junction law, not the linearised one."""
         d, gmin = self._system.diodes, self._netlist.circuit.gmin_s
         current, g_j = junction_current(junction, d.i_s, d.n_vt, gmin, torch)
+        # A diode's current is that of its junction and of its R_s; the one that rounding disturbs less is taken.
+        over_resistance = (self._across(u, offset) - junction) / d.r_s.clamp(min=torch.finfo(torch.float64).tiny)
+        current = torch.where(d.r_s * g_j > 1.0, over_resistance, current)
         residual = self._scatter(u @ programmed.hessian + constant, current, -current).abs()
         g_d = g_j / (1.0 + d.r_s * g_j)
         scale = self._scatter(programmed.magnitude.expand_as(u), g_d, g_d)

@@ -81,7 +81,8 @@ class NgspiceSession(AbstractSession):
         return self._netlist
 
     def _programmed(self, conductance_s: Floats) -> StreamedDeck:
-        if self._deck is None or not np.array_equal(self._conductance_s, conductance_s):
+        last = self._conductance_s
+        if self._deck is None or last is None or not np.array_equal(last, conductance_s):
             circuit = self._netlist.circuit
             self._deck = StreamedDeck.from_text(
                 self._template.text(conductance_s),
@@ -126,13 +127,18 @@ class NgspiceSession(AbstractSession):
         residual = kirchhoff_residual(
             self._netlist.topology, conductance_s, drives, voltage_v, voltage_tolerance_v=tolerance_v
         )
+        converged = solved & (residual.residual_a <= residual.tolerance_a)
+        voltage_v[~converged] = np.nan
+        source_current_a = self._map.source_currents(values) if read_sources else None
+        if source_current_a is not None:
+            source_current_a[~converged] = np.nan
         return OperatingPoint(
             voltage_v=voltage_v,
-            source_current_a=self._map.source_currents(values) if read_sources else None,
+            source_current_a=source_current_a,
             residual_a=residual.residual_a,
             tolerance_a=residual.tolerance_a,
             worst_node=residual.node,
             iterations=np.concatenate(iterations) if iterations else np.zeros(0),
-            converged=solved & (residual.residual_a <= residual.tolerance_a),
+            converged=converged,
             stepping=any(result.stepping for result in results),
         )

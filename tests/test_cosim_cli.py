@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from small_runs import SMALL, write_small
+
+from cosim import cli
+from cosim.errors import RunError
+
+FEW = ("--set", "training.epochs=1", "--set", "data.test_size=1700")
+
+
+def invoke(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    result = invoke("train", write_small(folder), "--out", folder / "run", *FEW)
+    assert result.exit_code == 0, result.output
+    return folder / "run"
+
+
+def test_help_names_every_command() -> None:
+    result = invoke("--help")
+    assert result.exit_code == 0
+    for command in ("doctor", "train", "eval", "gradcheck", "bench", "demo"):
+        assert command in result.output
+
+
+@pytest.mark.parametrize(
+    "command", [("doctor",), ("train",), ("eval",), ("gradcheck",), ("bench", "relaxation"), ("demo",)]
+)
+def test_every_command_explains_itself_and_its_json(command: tuple[str, ...]) -> None:
+    result = invoke(*command, "--help")
+    assert result.exit_code == 0
+    assert "--json FILE" in result.output
+
+
+def test_help_of_a_command_imports_no_torch() -> None:
+    code = (
+        "import sys; from cosim.cli import main\n"
+        "try: main(['train', '--help'])\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'numpy', 'pydantic'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+def test_train_prints_epochs_and_a_sentence(tmp_path: Path) -> None:
+    result = invoke("train", write_small(tmp_path), "--out", tmp_path / "run", *FEW)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("epoch 1/1  loss")
+    assert lines[1].startswith("test accuracy 0.")
+    assert lines[1].endswith(str(tmp_path / "run"))
+
+
+def test_json_on_standard_output_sends_people_to_standard_error(tmp_path: Path) -> None:
+    result = invoke("train", write_small(tmp_path), "--out", tmp_path / "run", *FEW, "--json", "-")
+    assert json.loads(result.stdout) == json.loads((tmp_path / "run" / "result.json").read_text())
+    assert "test accuracy" in result.stderr
+
+
+def test_eval_writes_json_to_a_file(run: Path, tmp_path: Path) -> None:
+    result = invoke("eval", run, "--simulator", "newton", "--json", tmp_path / "eval.json")
+    assert result.exit_code == 0
+    saved, trained = (json.loads(p.read_text()) for p in (tmp_path / "eval.json", run / "result.json"))
+    assert saved["test_accuracy"] == trained["test_accuracy"]
+    assert saved["simulator"] == "newton"
+
+
+def test_train_refuses_a_folder_that_exists(run: Path, tmp_path: Path) -> None:
+    result = invoke("train", write_small(tmp_path), "--out", run)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"tellegen: {run}: exists already")
+    assert "Traceback" not in result.output
+
+
+def test_train_resumes_a_run(run: Path, tmp_path: Path) -> None:
+    result = invoke("train", write_small(tmp_path), "--out", run, "--resume", *FEW)
+    assert result.exit_code == 0
+    assert "going on after epoch 1 of 1" in result.stdout
+
+
+def test_resume_and_force_exclude_each_other(run: Path, tmp_path: Path) -> None:
+    result = invoke("train", write_small(tmp_path), "--out", run, "--resume", "--force")
+    assert result.exit_code == 2
+    assert "give one of them" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "nothing.toml", "--out", "run"), "nothing.toml: no such file"),
+        (("eval", "nothing"), "no run folder"),
+        (("eval", "nothing", "--simulator", "spectre"), "'spectre' is not one of 'newton', 'ngspice'"),
+        (("doctor", "--json", "no/such/folder/file.json"), "its folder does not exist"),
+        (("bench", "relaxation", "--sizes", "64"), "write inputs and units as 256-128-10"),
+        (("bench", "relaxation", "--sizes", "64-x"), "write inputs and units as 256-128-10"),
+        (("train",), "Missing argument"),
+    ],
+)
+def test_bad_input_ends_with_two_and_one_message(
+    arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.output
+
+
+def test_wrong_keys_are_reported_with_the_nearest_name(tmp_path: Path) -> None:
+    path = write_small(tmp_path, SMALL.replace("epochs = 3", "epoch = 3"))
+    result = invoke("train", path, "--out", tmp_path / "run")
+    assert result.exit_code == 2
+    assert f"{path}: training.epoch: unknown key; did you mean 'epochs'?" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    result = invoke("--debug", "eval", tmp_path)
+    assert isinstance(result.exception, RunError)
+
+
+def test_an_interrupt_ends_with_130_and_the_way_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cosim.training import run as run_module
+
+    def interrupt(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_module, "train_epoch", interrupt)
+    result = invoke("train", write_small(tmp_path), "--out", tmp_path / "run")
+    assert result.exit_code == 130
+    assert "the same command with --resume goes on" in result.stderr
+    monkeypatch.undo()
+    assert invoke("train", write_small(tmp_path), "--out", tmp_path / "run", "--resume").exit_code == 0
+
+
+def test_a_warning_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cosim.training import run as run_module
+
+    def warn(*_arguments: object) -> None:
+        warnings.simplefilter("always")
+        warnings.warn("raise beta", stacklevel=1)
+        raise RunError("stop here")
+
+    monkeypatch.setattr(run_module, "train_epoch", warn)
+    result = invoke("train", write_small(tmp_path), "--out", tmp_path / "run")
+    assert result.stderr == "warning: raise beta\ntellegen: stop here\n"
+
+
+def test_a_defect_of_ours_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cosim.training import run as run_module
+
+    def fail(*_arguments: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(run_module, "train_epoch", fail)
+    result = invoke("train", write_small(tmp_path), "--out", tmp_path / "run")
+    assert isinstance(result.exception, ZeroDivisionError)
