@@ -110,7 +110,8 @@ def kirchhoff_residual(
     scale = np.tile(spread.T @ total, (len(voltage_v), 1))
     if len(circuit.diodes):
         _, g_d = diode_currents(circuit, voltage_v)
-        touching = np.abs(incidence_matrix(circuit, circuit.diodes.anode, circuit.diodes.cathode)) @ spread
+        # A diode across a voltage source counts at neither end: its current returns through the source.
+        touching = np.abs(incidence_matrix(circuit, circuit.diodes.anode, circuit.diodes.cathode) @ spread)
         scale = scale + (touching.T @ g_d.T).T
     tolerance = voltage_tolerance_v * scale + np.finfo(float).tiny
     tolerance = np.where(np.isfinite(tolerance), tolerance, 0.0)

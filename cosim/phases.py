@@ -198,18 +198,21 @@ class Phases:
             learn: whether data-driven converter ranges may move.
 
         Returns:
-            gradients of the loss.
+            gradients of the loss; zeros, without a relaxation, where ds is zero throughout.
         """
+        if not ds.any():  # no nudge: both phases would be the free one
+            return self._no_gradients(free, want_x=want_x)
         nudge, scale = self._nudge(ds, learn=learn)
         first_v, second_v, betas = self._two_phases(free, nudge)
-        if nudge.any():
-            self._check_nudge(first_v, second_v)
+        self._check_nudge(first_v, second_v)
         exact = response(first_v, second_v, *betas, scale)
         read_states = self.settings.parameter_read is ParameterRead.DIGITAL
         digital = self._read_states(free, first_v, second_v, betas, scale, learn=learn) if read_states else exact
         gradients = conductance_gradients(self.circuit, digital)
         x_gradient = None
-        if want_x:
+        if want_x and read_states and self.circuit.block.drive is Drive.CURRENT:
+            x_gradient = input_gradient(self.circuit, free.conductance_s, digital)  # the first layer is read already
+        elif want_x:
             x_gradient = self._read_input(free, first_v, second_v, betas, scale, learn=learn)
         return Gradients(conductances=gradients, x=x_gradient)
 
@@ -226,6 +229,12 @@ class Phases:
             conductances=conductance_gradients(self.circuit, exact),
             x=input_gradient(self.circuit, free.conductance_s, exact) if want_x else None,
         )
+
+    def _no_gradients(self, free: FreePhase, *, want_x: bool) -> Gradients:
+        v = free.point.voltage_v
+        none = Response(mean_v=v, response_v=np.zeros_like(v))
+        gradients = conductance_gradients(self.circuit, none)
+        return Gradients(conductances=gradients, x=np.zeros_like(free.x) if want_x else None)
 
     def _nudge(self, ds: Floats, *, learn: bool) -> tuple[Floats, Floats]:
         """Return the nudge per unit of beta after the DAC, and the scale to undo, [batch]."""

@@ -5,13 +5,13 @@
 
     loss.backward():    digital stages: backprop       analog blocks: two nudged relaxations
 
-Expected: after 22 steps of 64 digits the test accuracy is about 0.90 (chance: 0.10). Each block's gradient agrees with
+Expected: after 22 steps of 64 digits the test accuracy is about 0.89 (chance: 0.10). Each block's gradient agrees with
 exact implicit differentiation: cosine above 0.9999, norm ratio within 1e-3 of 1.
 """
+# mypy: disallow-untyped-calls=False
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from circuits import Clamp, Drive, EnergyBlock, NodeLayer
 from cosim.analog_block import AnalogBlock, Gradient
@@ -36,9 +36,8 @@ def build_network(simulator: AbstractSimulator, gradient: Gradient = Gradient.EP
     box = Clamp(low_v=-0.3, high_v=0.3)
     hidden, middle = NodeLayer(size=24, clamp=box), NodeLayer(size=16, clamp=box)
     first = EnergyBlock(name="first", n_inputs=64, layers=(hidden, NodeLayer(size=16, leak_s=5e-5)))
-    second = EnergyBlock(
-        name="second", n_inputs=16, layers=(middle, NodeLayer(size=12, leak_s=5e-5)), drive=Drive.CURRENT
-    )
+    layers = (middle, NodeLayer(size=12, leak_s=5e-5))
+    second = EnergyBlock(name="second", n_inputs=16, layers=layers, drive=Drive.CURRENT)
     return nn.Sequential(
         nn.Flatten(),
         AnalogBlock(first, simulator=simulator, gradient=gradient),
@@ -52,12 +51,13 @@ def build_network(simulator: AbstractSimulator, gradient: Gradient = Gradient.EP
 def main() -> None:
     """Train, score, and hold the gradients against exact ones."""
     torch.manual_seed(0)
-    ngspice, digits = NgspiceSimulator(workers=2), load_digits(test_size=360, seed=0)
+    ngspice, digits = NgspiceSimulator(), load_digits(test_size=360, seed=0)  # workers=2: two worker processes
     six_lines(ngspice)
     network = build_network(ngspice)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
-    for x, y in zip(digits.x_train.split(64)[:22], digits.y_train.split(64)[:22], strict=True):
-        loss = F.cross_entropy(network(x), y)
+    for first in range(0, 22 * 64, 64):
+        batch = slice(first, first + 64)
+        loss = nn.functional.cross_entropy(network(digits.x_train[batch]), digits.y_train[batch])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -65,16 +65,15 @@ def main() -> None:
     exact.load_state_dict(network.state_dict())
     for twin in (network.eval(), exact.eval()):
         twin.zero_grad()
-        F.cross_entropy(twin(digits.x_train[:64]), digits.y_train[:64]).backward()
+        nn.functional.cross_entropy(twin(digits.x_train[:64]), digits.y_train[:64]).backward()
     with torch.no_grad():
         accuracy = (network(digits.x_test).argmax(1) == digits.y_test).float().mean().item()
     print(f"trained     loss {loss.item():.4f}, test accuracy {accuracy:.4f}")
     for (name, parameter), reference in zip(network.named_parameters(), exact.parameters(), strict=True):
         if ".g_" in name and parameter.grad is not None and reference.grad is not None:
             ep, implicit = parameter.grad.double().flatten(), reference.grad.double().flatten()
-            cosine, ratio = F.cosine_similarity(ep, implicit, dim=0), ep.norm() / implicit.norm()
+            cosine, ratio = nn.functional.cosine_similarity(ep, implicit, dim=0), ep.norm() / implicit.norm()
             print(f"gradient    {name:<13} cosine {cosine:.7f}, norm ratio {ratio:.7f}")
-    ngspice.close()
 
 
 if __name__ == "__main__":

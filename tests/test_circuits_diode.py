@@ -69,10 +69,10 @@ def test_regions_join_at_minus_three_n_v_t(model: DiodeModel) -> None:
     sides = np.array([np.nextafter(edge, -1), edge])
     (i_below, i_above), (g_below, g_above) = junction_current(sides, i_s, n_vt, GMIN_S)
     # e^-3 on both sides: the cubic law was made to join in value and slope.
-    assert i_below == pytest.approx(i_above, rel=1e-12)
-    assert g_below == pytest.approx(g_above, rel=1e-12)
+    assert i_below == pytest.approx(i_above, rel=1e-12, abs=0)
+    assert g_below == pytest.approx(g_above, rel=1e-12, abs=0)
     f_below, f_above = junction_cocontent(sides, i_s, n_vt, GMIN_S)
-    assert f_below == pytest.approx(f_above, rel=1e-12)
+    assert f_below == pytest.approx(f_above, rel=1e-12, abs=0)
 
 
 def test_current_by_hand() -> None:
@@ -83,28 +83,28 @@ def test_current_by_hand() -> None:
     np.testing.assert_allclose(current, [1e-6 * (math.e - 1), 0, 1e-6 * (1 / math.e - 1), cubic], rtol=1e-14)
     with_gmin, conductance = junction_current(v, i_s, n_vt, 1e-7)
     np.testing.assert_allclose(with_gmin - current, 1e-7 * v, rtol=1e-9, atol=1e-22)
-    assert conductance[1] == pytest.approx(1e-6 / 0.05 + 1e-7, rel=1e-14)
+    assert conductance[1] == pytest.approx(1e-6 / 0.05 + 1e-7, rel=1e-14, abs=0)
 
 
 def test_cocontent_by_hand() -> None:
     # At zero it is zero; linear region: gmin/2 v^2 on top.
     assert junction_cocontent(np.array([0.0]), 1e-6, 0.05, 1e-7)[0] == 0.0
     value = junction_cocontent(np.array([0.1]), 1e-6, 0.05, 1e-7)[0]
-    assert value == pytest.approx(1e-6 * (0.05 * (math.e**2 - 1) - 0.1) + 1e-7 * 0.1**2 / 2, rel=1e-14)
+    assert value == pytest.approx(1e-6 * (0.05 * (math.e**2 - 1) - 0.1) + 1e-7 * 0.1**2 / 2, rel=1e-14, abs=0)
 
 
 def test_temperature_law() -> None:
     model = DiodeModel(saturation_current_a=1e-14, emission_coefficient=2.0, activation_energy_ev=1.2)
-    assert model.saturation_current_at_a(NOMINAL_TEMPERATURE_K) == pytest.approx(1e-14, rel=1e-15)
+    assert model.saturation_current_at_a(NOMINAL_TEMPERATURE_K) == pytest.approx(1e-14, rel=1e-15, abs=0)
     ratio, n_vt = 350.15 / 300.15, 2 * K_OVER_Q_V_PER_K * 350.15
     expected = 1e-14 * math.exp((ratio - 1) * 1.2 / n_vt) * ratio ** (3 / 2)
-    assert model.saturation_current_at_a(350.15) == pytest.approx(expected, rel=1e-13)
-    assert model.thermal_voltage_v(350.15) == pytest.approx(n_vt, rel=1e-15)
+    assert model.saturation_current_at_a(350.15) == pytest.approx(expected, rel=1e-13, abs=0)
+    assert model.thermal_voltage_v(350.15) == pytest.approx(n_vt, rel=1e-15, abs=0)
 
 
 def test_temperature_law_takes_the_simulators_constant() -> None:
     model = DiodeModel()
-    assert model.thermal_voltage_v(300.0, 8.6e-5) == pytest.approx(300.0 * 8.6e-5, rel=1e-15)
+    assert model.thermal_voltage_v(300.0, 8.6e-5) == pytest.approx(300.0 * 8.6e-5, rel=1e-15, abs=0)
     assert model.saturation_current_at_a(350.15, 8.6e-5) > model.saturation_current_at_a(350.15, 8.7e-5)
 
 
@@ -113,7 +113,7 @@ def test_forward_voltage_is_the_inverse_of_the_law() -> None:
     i_s, n_vt = law(model, 350.15)
     v = model.forward_voltage_v(1e-4, 350.15)
     current, _ = junction_current(np.array([v - 100.0 * 1e-4]), i_s, n_vt, 0.0)
-    assert current[0] == pytest.approx(1e-4, rel=1e-12)
+    assert current[0] == pytest.approx(1e-4, rel=1e-12, abs=0)
 
 
 @given(
@@ -142,7 +142,7 @@ def test_junction_voltage_without_resistance_is_the_terminal_voltage() -> None:
 def test_step_limit_as_in_spice() -> None:
     i_s, n_vt = np.array([1e-14]), np.array([0.025])
     v_critical = critical_voltage(i_s, n_vt)
-    assert v_critical[0] == pytest.approx(0.025 * math.log(0.025 / (math.sqrt(2) * 1e-14)), rel=1e-14)
+    assert v_critical[0] == pytest.approx(0.025 * math.log(0.025 / (math.sqrt(2) * 1e-14)), rel=1e-14, abs=0)
 
     def step(new: float, old: float) -> tuple[float, bool]:
         v, limited = limit_junction_step(np.array([new]), np.array([old]), n_vt, v_critical)

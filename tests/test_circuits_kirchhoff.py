@@ -77,7 +77,7 @@ def test_tolerance_counts_the_diodes_conductance() -> None:
     v = session(circuit).solve(g, np.zeros((1, 0))).voltage_v
     residual = kirchhoff_residual(topology, g, np.zeros((1, 0)), v, voltage_tolerance_v=1e-9)
     n_vt = circuit.k_over_q_v_per_k * 300.15
-    assert residual.tolerance_a[0] == pytest.approx(1e-9 * (1e-4 + 1e-4 / n_vt), rel=1e-6)
+    assert residual.tolerance_a[0] == pytest.approx(1e-9 * (1e-4 + 1e-4 / n_vt), rel=1e-6, abs=0)
     # A voltage error of the tolerance is accepted, ten times as much is not.
     for factor, accepted in ((0.5, True), (10, False)):
         moved = v + factor * 1e-9 * (topology.unknown_of_node == 0)

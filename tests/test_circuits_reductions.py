@@ -263,6 +263,12 @@ class TestMirrorSwitchesItselfOff:
         assert mirror(circuit, image) is None
         assert mirror(circuit, np.arange(circuit.n_nodes)) is None
 
+    @pytest.mark.parametrize(("currents", "symmetric"), [((1e-6, -1e-6), True), ((1e-6, 1e-6), False)])
+    def test_constant_currents(self, currents: tuple[float, float], symmetric: bool) -> None:
+        b = CircuitBuilder("pair").resistor("p", "p", "0", 1e-3).resistor("n", "n", "0", 1e-3)
+        circuit = b.current_source("ip", "0", "p", currents[0]).current_source("in", "0", "n", currents[1]).build()
+        assert (mirror(circuit, np.array([0, 2, 1])) is not None) == symmetric
+
     def test_extra_resistor(self) -> None:
         b, circuit = self.parts()
         r = circuit.resistors

@@ -76,4 +76,4 @@ def test_bank_power_delivered_is_power_dissipated(case: Case, solve: Solver) -> 
     dissipated = r.conductance_s @ (voltage_v[r.a] - voltage_v[r.b]) ** 2
     dissipated += diode_a @ (voltage_v[d.anode] - voltage_v[d.cathode])
     delivered = source_a @ v.voltage_v + i.current_a @ (voltage_v[i.end] - voltage_v[i.start])
-    assert delivered == pytest.approx(dissipated, rel=1e-8)
+    assert delivered == pytest.approx(dissipated, rel=1e-8, abs=0)

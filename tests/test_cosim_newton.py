@@ -128,6 +128,20 @@ def test_diodes_between_unknowns_in_a_random_network() -> None:
         np.testing.assert_allclose(point.voltage_v[k], expected, atol=1e-9, rtol=0)
 
 
+@pytest.mark.parametrize("voltage_v", [0.6, 2.0, -1.0])
+def test_diode_across_a_floating_source_moves_nothing(voltage_v: float) -> None:
+    # At 2 V it carries 1e19 A, all of it through the source. The rest of the circuit must not notice.
+    def solve(*, diode: bool) -> Floats:
+        b = CircuitBuilder("shorted").voltage_source("s", "a", "b", voltage_v).resistor("ra", "a", "0", 1e-3)
+        b.resistor("rb", "b", "c", 1e-3).resistor("rc", "c", "0", 1e-3).diode("clamp", "c", "0", DiodeModel())
+        if diode:
+            b.diode("d", "a", "b", DiodeModel())
+        circuit = b.build()
+        return session(circuit).solve(circuit.resistors.conductance_s, np.zeros((1, 0))).voltage_v
+
+    np.testing.assert_allclose(solve(diode=True), solve(diode=False), atol=1e-12, rtol=0)
+
+
 @pytest.mark.parametrize("name", ["bridge", "free diode", "ladder"])
 def test_elimination_is_a_linear_solve(name: str) -> None:
     topology = validate(BANK[name].circuit)
@@ -227,6 +241,19 @@ def test_small_signal_is_the_derivative_of_the_relaxation(
     # Sources that are not driven stand still.
     rails = b.built.circuit.voltage_sources.plus[~b.built.circuit.voltage_sources.driven]
     assert (response[:, rails] == 0).all()
+
+
+def test_small_signal_through_a_diode_between_unknowns() -> None:
+    # r in series with the diode's n V_t / I: both ends of it move.
+    case = BANK["free diode"]
+    sources = case.circuit.voltage_sources
+    circuit = replace(case.circuit, voltage_sources=replace(sources, driven=np.array([True])))
+    g, drives = circuit.resistors.conductance_s, sources.voltage_v[None]
+    prepared = session(circuit)
+    response = prepared.small_signal(g, prepared.solve(g, drives).voltage_v, np.ones((1, 1)))[0]
+    r_d = circuit.k_over_q_v_per_k * 300.15 / 1e-4
+    expected = {"0": 0.0, "in": 1.0, "a": (r_d + 2e4) / (3e4 + r_d), "b": 2e4 / (3e4 + r_d)}
+    assert dict(zip(circuit.nodes, response, strict=True)) == pytest.approx(expected, rel=1e-8)
 
 
 def negative_leak(*, diode: bool) -> Circuit:

@@ -26,7 +26,7 @@ def _padded(unknown: Indices, n_unknowns: int) -> Indices:
 class DiodeArrays:
     """Diodes as tensors: padded unknown indices of both ends, offsets from sources, parameters at temperature."""
 
-    anode: Tensor  # [n] int64, n_unknowns where the node is known
+    anode: Tensor  # [n] int64, n_unknowns where the node is known, or both ends move together
     cathode: Tensor
     anode_node: Tensor  # [n] circuit node
     cathode_node: Tensor
@@ -138,6 +138,10 @@ def build_system(topology: Topology, device: torch.device) -> System:
     np.add.at(injection, (rows, unknown[i.start]), -1.0)
     i_s, n_vt, r_s = diode_columns(circuit)
     d = circuit.diodes
+    anode, cathode = unknown[d.anode], unknown[d.cathode]
+    # A diode across a voltage source moves no unknown; added and taken away again, its large current would not cancel.
+    shorted = anode == cathode
+    anode, cathode = np.where(shorted, n, anode), np.where(shorted, n, cathode)
     return System(
         topology=topology,
         unknown=indices(unknown),
@@ -147,8 +151,8 @@ def build_system(topology: Topology, device: torch.device) -> System:
         coupling=scatter(_coupling_entries(topology), (n, n_sources)),
         magnitude=scatter(_magnitude_entries(topology), (1, n)),
         diodes=DiodeArrays(
-            anode=indices(unknown[d.anode]),
-            cathode=indices(unknown[d.cathode]),
+            anode=indices(anode),
+            cathode=indices(cathode),
             anode_node=indices(d.anode),
             cathode_node=indices(d.cathode),
             i_s=floats(i_s),

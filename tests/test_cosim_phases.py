@@ -1,0 +1,297 @@
+"""The phases: converters and ways to read in every combination, warnings with their numbers, exact counters."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from analog_blocks import analog, cosine, draw_block, gradients, mild_block, relative_error
+from random_blocks import RandomBlock
+
+from circuits import Drive, Polarity
+from cosim.analog_block import AnalogBlock, Gradient
+from cosim.converters import Adc, Converters, Dac
+from cosim.errors import BlockError
+from cosim.phases import DifferenceRead, Nudging, NudgeScaling, NudgeWarning, ParameterRead, PhaseSettings
+
+SETTINGS = list(itertools.product(Nudging, NudgeScaling, DifferenceRead, ParameterRead))
+drives = pytest.mark.parametrize("drive", Drive)
+
+
+@pytest.fixture(scope="module", params=itertools.product(Polarity, Drive), ids=lambda p: f"{p[0].value}-{p[1].value}")
+def drawn(request: pytest.FixtureRequest) -> RandomBlock:
+    return mild_block(21, *request.param)
+
+
+def with_settings(drawn: RandomBlock, converters: Converters | None = None, **settings) -> AnalogBlock:
+    return analog(drawn, settings=PhaseSettings(**settings), converters=converters)
+
+
+def test_scaling_does_not_matter_to_a_small_nudge(drawn: RandomBlock) -> None:
+    found = {s: gradients(with_settings(drawn, beta=1e-4, scaling=s), drawn.x) for s in NudgeScaling}
+    assert relative_error(found[NudgeScaling.PER_SAMPLE], found[NudgeScaling.NONE]) < 1e-6
+
+
+def test_digital_reads_are_local_ones_with_ideal_converters(drawn: RandomBlock) -> None:
+    local = gradients(with_settings(drawn, parameter_read=ParameterRead.LOCAL), drawn.x)
+    digital = gradients(with_settings(drawn, parameter_read=ParameterRead.DIGITAL), drawn.x)
+    assert relative_error(digital, local) < 1e-11
+
+
+@pytest.mark.parametrize("nudging", Nudging)
+@pytest.mark.parametrize("parameter_read", ParameterRead)
+def test_both_ways_to_read_a_difference_agree_with_ideal_converters(
+    drawn: RandomBlock, parameter_read: ParameterRead, nudging: Nudging
+) -> None:
+    each, held = (
+        gradients(
+            with_settings(drawn, difference_read=read, parameter_read=parameter_read, nudging=nudging), drawn.x
+        )
+        for read in (DifferenceRead.EACH_PHASE, DifferenceRead.SAMPLE_AND_HOLD)
+    )
+    assert relative_error(held, each) < 1e-11
+
+
+@pytest.mark.parametrize("bits", [None, 8])
+@pytest.mark.parametrize(("nudging", "scaling", "difference_read", "parameter_read"), SETTINGS)
+def test_no_loss_gradient_gives_zeros(
+    nudging: Nudging,
+    scaling: NudgeScaling,
+    difference_read: DifferenceRead,
+    parameter_read: ParameterRead,
+    bits: int | None,
+) -> None:
+    drawn = mild_block(2, Polarity.DIFFERENTIAL, Drive.VOLTAGE, batch=2)
+    settings = PhaseSettings(
+        nudging=nudging, scaling=scaling, difference_read=difference_read, parameter_read=parameter_read
+    )
+    block = analog(drawn, settings=settings, converters=Converters() if bits is None else Converters.uniform(bits))
+    x = torch.from_numpy(drawn.x).requires_grad_()
+    (block(x) * 0.0).sum().backward()
+    for tensor in (x, *block.parameters()):
+        assert tensor.grad is not None
+        assert not tensor.grad.any()
+    assert block.counters.relaxations == 2  # the free phase alone
+
+
+def test_one_sample_without_loss_gradient_leaves_the_others(drawn: RandomBlock) -> None:
+    block = with_settings(drawn)
+    full = torch.from_numpy(drawn.x).requires_grad_()
+    (block(full) ** 2).sum().backward()
+    masked = torch.from_numpy(drawn.x).requires_grad_()
+    weight = torch.ones(len(drawn.x), 1, dtype=torch.float64)
+    weight[1] = 0.0
+    (weight * block(masked) ** 2).sum().backward()
+    assert full.grad is not None
+    assert masked.grad is not None
+    np.testing.assert_allclose(masked.grad[1].numpy(), 0.0, atol=1e-12)
+    others = [0, 2, 3, 4]
+    np.testing.assert_allclose(masked.grad[others].numpy(), full.grad[others].numpy(), rtol=1e-9, atol=1e-11)
+
+
+# ---------------------------------------------------------------------------------------------------- converters
+
+
+def test_sample_and_hold_reads_small_differences_better(drawn: RandomBlock) -> None:
+    exact = gradients(analog(drawn, gradient=Gradient.IMPLICIT), drawn.x)["input"]
+    found = {}
+    for read in DifferenceRead:
+        block = with_settings(drawn, Converters(phase=Adc(bits=8)), beta=0.02, difference_read=read)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NudgeWarning)
+            found[read] = cosine(gradients(block, drawn.x)["input"], exact)
+    assert found[DifferenceRead.SAMPLE_AND_HOLD] > 0.999
+    assert found[DifferenceRead.EACH_PHASE] < 0.98
+
+
+def test_per_sample_scaling_uses_the_nudge_dac_better() -> None:
+    # Samples whose loss gradients differ by orders of magnitude: without scaling the small ones vanish in the DAC's step.
+    drawn = draw_block(5, Polarity.DIFFERENTIAL, Drive.VOLTAGE, 2, batch=5)
+    weight = torch.logspace(0, -4, 5, dtype=torch.float64)[:, None]
+
+    def last_sample(block: AnalogBlock) -> np.ndarray:
+        x = torch.from_numpy(drawn.x).requires_grad_()
+        (weight * torch.sin(3 * block(x))).sum().backward()
+        assert x.grad is not None
+        return x.grad[-1].numpy()
+
+    exact = last_sample(analog(drawn, gradient=Gradient.IMPLICIT))
+    nudge = Converters(nudge=Dac(bits=8))
+    scaled = last_sample(with_settings(drawn, nudge, scaling=NudgeScaling.PER_SAMPLE))
+    plain = last_sample(with_settings(drawn, nudge, scaling=NudgeScaling.NONE))
+    assert cosine(scaled, exact) > 0.999
+    np.testing.assert_allclose(plain, 0.0, atol=1e-9)
+
+
+def test_input_dac_shows(drawn: RandomBlock) -> None:
+    coarse = with_settings(drawn, Converters(input=Dac(bits=3, full_scale=0.9)))
+    x = torch.from_numpy(drawn.x)
+    steps = torch.from_numpy(np.round(np.clip(drawn.x, -0.9, 0.9) / 0.3) * 0.3)  # three bits over +-0.9: a step of 0.3
+    assert not torch.equal(steps, x)
+    ideal = with_settings(drawn)
+    with torch.no_grad():
+        torch.testing.assert_close(coarse(x), ideal(steps), rtol=0, atol=1e-12)
+        assert float((coarse(x) - ideal(x)).abs().max()) > 1e-3
+    # dL/dx is that at the quantised input: straight through the DAC.
+    assert relative_error(gradients(coarse, drawn.x), gradients(ideal, steps.numpy())) < 1e-9
+
+
+def test_output_adc_shows(drawn: RandomBlock) -> None:
+    ideal, coarse = with_settings(drawn), with_settings(drawn, Converters(output=Adc(bits=4, full_scale=0.35)))
+    x = torch.from_numpy(drawn.x)
+    states, read = ideal(x).detach().numpy(), coarse(x).detach().numpy()
+    np.testing.assert_allclose(read / 0.05, np.round(read / 0.05), atol=1e-12)  # 0.35 / 7
+    assert np.abs(read - np.clip(states, -0.35, 0.35)).max() <= 0.025 + 1e-12
+
+
+@pytest.mark.parametrize("difference_read", DifferenceRead)
+def test_digital_reads_approach_local_ones_with_more_bits(drawn: RandomBlock, difference_read: DifferenceRead) -> None:
+    exact = gradients(analog(drawn, gradient=Gradient.IMPLICIT), drawn.x)
+    errors = []
+    for bits in (8, 12, 20):
+        block = with_settings(
+            drawn,
+            Converters(phase=Adc(bits=bits)),
+            beta=0.01,
+            parameter_read=ParameterRead.DIGITAL,
+            difference_read=difference_read,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NudgeWarning)
+            errors.append(relative_error(gradients(block, drawn.x), exact))
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 5e-3
+
+
+# ---------------------------------------------------------------------------------------------- warnings, settings
+
+
+@pytest.mark.parametrize("beta", [1e-11, 1e-30])
+def test_warning_of_a_nudge_within_the_solvers_tolerance(beta: float) -> None:
+    drawn = draw_block(1, Polarity.DIFFERENTIAL, Drive.VOLTAGE, 2)
+    block = with_settings(drawn, beta=beta)
+    pattern = (
+        rf"block 'random': the nudge beta = {re.escape(f'{beta:g}')} moves the outputs by at most (\S+) V, (\S+) times "
+        r"the solver's tolerance of (\S+) V; raise beta"
+    )
+    with pytest.warns(NudgeWarning, match=pattern) as caught:
+        gradients(block, drawn.x)
+    found = re.search(pattern, str(caught[0].message))
+    assert found is not None
+    moved, ratio, tolerance = (float(text) for text in found.groups())
+    assert ratio == pytest.approx(moved / tolerance, rel=0.1)
+    assert ratio < 100
+    assert 1e-13 < tolerance < 1e-11
+    gradients(block, drawn.x)  # said once; a second warning would be an error here
+
+
+@pytest.mark.parametrize("drive", Drive)
+def test_warning_of_a_nudge_within_the_converters_step(drive: Drive) -> None:
+    drawn = mild_block(1, Polarity.DIFFERENTIAL, drive)
+    block = with_settings(drawn, Converters(phase=Adc(bits=6)), beta=1e-3)
+    pattern = (
+        r"block 'mild': the nudge beta = 0.001 changes what the phase ADC reads by at most (\S+), less than its step of "
+        r"(\S+) \(6 bits over \+-(\S+)\); raise beta or read the difference by sample and hold"
+    )
+    with pytest.warns(NudgeWarning, match=pattern) as caught:
+        gradients(block, drawn.x)
+    found = re.search(pattern, str(caught[0].message))
+    assert found is not None
+    change, step, full_scale = (float(text) for text in found.groups())
+    assert change < step
+    assert step == pytest.approx(full_scale / 31, rel=0.02)
+    # As advised: no warning any more, which would be an error here.
+    gradients(with_settings(drawn, Converters(phase=Adc(bits=6)), beta=0.5), drawn.x)
+    held = DifferenceRead.SAMPLE_AND_HOLD
+    gradients(with_settings(drawn, Converters(phase=Adc(bits=6)), beta=1e-3, difference_read=held), drawn.x)
+
+
+def test_warning_of_a_nudge_within_the_nudge_dacs_step() -> None:
+    drawn = mild_block(1, Polarity.DIFFERENTIAL, Drive.VOLTAGE)
+    block = with_settings(drawn, Converters(nudge=Dac(bits=8, full_scale=1e3)), scaling=NudgeScaling.NONE)
+    with pytest.warns(NudgeWarning, match=r"moves the outputs by at most \S+ V, \S+ times .*; raise beta"):
+        gradients(block, drawn.x)
+
+
+@pytest.mark.parametrize("beta", [0.0, -0.1, math.nan, math.inf])
+def test_beta_that_cannot_be(beta: float) -> None:
+    with pytest.raises(BlockError, match=r"beta = \S+; equilibrium propagation divides by it, so give a finite value"):
+        PhaseSettings(beta=beta)
+
+
+# -------------------------------------------------------------------------------------------------------- counters
+
+
+@pytest.mark.parametrize(("nudging", "scaling", "difference_read", "parameter_read"), SETTINGS)
+@drives
+def test_counters_are_exact(
+    drive: Drive,
+    nudging: Nudging,
+    scaling: NudgeScaling,
+    difference_read: DifferenceRead,
+    parameter_read: ParameterRead,
+) -> None:
+    batch, n_inputs, units, n_outputs = 3, 5 if drive is Drive.CURRENT else 4, 5 + 4, 4
+    drawn = draw_block(9, Polarity.DIFFERENTIAL, drive, 2, batch=batch)
+    block = with_settings(
+        drawn, nudging=nudging, scaling=scaling, difference_read=difference_read, parameter_read=parameter_read
+    )
+    x = torch.from_numpy(drawn.x).requires_grad_()
+    loss = block(x).sum()
+    c = block.counters
+    assert (c.relaxations, c.dac_conversions, c.adc_conversions) == (batch, batch * n_inputs, batch * n_outputs)
+    assert c.iterations >= batch
+    before = c.iterations
+    loss.backward()
+    phases = 2 if nudging is Nudging.CENTERED else 1  # the free phase is the other one
+    assert c.relaxations == batch * (1 + phases)
+    assert c.dac_conversions == batch * (n_inputs + phases * n_outputs)
+    assert c.iterations >= before + batch * phases
+    # Both phases are read, or only their difference; a conductance needs the mean too.
+    held, digital = difference_read is DifferenceRead.SAMPLE_AND_HOLD, parameter_read is ParameterRead.DIGITAL
+    reads = n_inputs if held else 2 * n_inputs
+    if digital:  # all states; with current drive the first layer is then read already
+        reads = 2 * units + (0 if drive is Drive.CURRENT else reads)
+    assert c.adc_conversions == batch * (n_outputs + reads)
+
+
+@drives
+def test_nothing_is_read_for_an_input_without_gradient(drive: Drive) -> None:
+    drawn = draw_block(9, Polarity.DIFFERENTIAL, drive, 2)
+    block = with_settings(drawn)
+    block(torch.from_numpy(drawn.x)).sum().backward()
+    assert block.counters.adc_conversions == drawn.x.shape[0] * 4
+
+
+def test_implicit_gradients_convert_and_relax_nothing() -> None:
+    drawn = draw_block(9, Polarity.DIFFERENTIAL, Drive.VOLTAGE, 2)
+    block = analog(drawn, gradient=Gradient.IMPLICIT)
+    gradients(block, drawn.x)
+    c = block.counters
+    assert (c.relaxations, c.dac_conversions, c.adc_conversions) == (3, 12, 12)
+
+
+# ---------------------------------------------------------------------------------------------------------- ranges
+
+
+def test_ranges_move_in_training_only() -> None:
+    drawn = mild_block(4, Polarity.DIFFERENTIAL, Drive.VOLTAGE)
+    block = with_settings(drawn, Converters.uniform(8), difference_read=DifferenceRead.SAMPLE_AND_HOLD)
+    ranges = block.get_buffer("converter_ranges")
+    block.eval()
+    gradients(block, drawn.x)
+    assert not ranges.any()
+    block.train()
+    gradients(block, drawn.x)
+    learnt = ranges.clone()
+    assert float(learnt[0]) == np.abs(drawn.x).max()
+    # Input, output, source currents and their difference; nudges are scaled per sample, states are not read.
+    assert np.flatnonzero(learnt).tolist() == [0, 1, 5, 6]
+    block.eval()
+    gradients(block, 3.0 * drawn.x)
+    assert torch.equal(ranges, learnt)
