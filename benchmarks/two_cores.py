@@ -1,4 +1,6 @@
-"""How much faster are two ngspice workers than one, on a batch of 256 samples? (asked: at least 1.7 times)
+"""How much faster are two ngspice workers than one, on a batch of 256 samples?
+
+Asked: at least 1.7 times.
 
 Run: python benchmarks/two_cores.py [256-128-10]
 Workers are warm and the deck is loaded; the same chunks, so the results are the same to the last bit.

@@ -1,6 +1,8 @@
 """What a circuit is: elements, energy blocks, physics and exact reductions. Imports nothing of the other packages."""
 
-from .block_circuit import BlockCircuit, build
+from .arrays import Floats
+from .block_circuit import BlockCircuit
+from .block_layout import build
 from .builder import CircuitBuilder
 from .circuit import Circuit
 from .clamp import Clamp
@@ -9,6 +11,7 @@ from .diode import DiodeModel
 from .elements import Capacitors, CurrentSources, Diodes, Resistors, VoltageSources
 from .energy_block import Drive, EnergyBlock, NodeLayer, Polarity
 from .errors import CircuitError, TellegenError
+from .kirchhoff import kirchhoff_residual
 from .validation import validate
 
 __all__ = [
@@ -24,6 +27,7 @@ __all__ = [
     "Diodes",
     "Drive",
     "EnergyBlock",
+    "Floats",
     "NodeLayer",
     "Polarity",
     "Resistors",
@@ -31,5 +35,6 @@ __all__ = [
     "UnitNodes",
     "VoltageSources",
     "build",
+    "kirchhoff_residual",
     "validate",
 ]

@@ -16,7 +16,8 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from circuits.arrays import Floats
-from circuits.block_circuit import BlockCircuit, build
+from circuits.block_circuit import BlockCircuit
+from circuits.block_layout import build
 from circuits.energy_block import EnergyBlock, Polarity
 
 from .converters import Converters, Ranges

@@ -3,7 +3,7 @@
 All values here are dimensionless: in units of v_unit for voltages and of g_unit v_unit for currents.
 
     code  ^            _|        levels k * lsb, k = -(2^(bits-1) - 1) ... 2^(bits-1) - 1,
-          |          _|          lsb = full_scale / (2^(bits-1) - 1): symmetric, with a zero,
+          |          _|          lsb = full_scale / (2^(bits-1) - 1): symmetric; with two bits or more there is a zero,
           |        _|            so that a differential pair stays mirrored and no nudge is no current
           +------_|-------> value
 """

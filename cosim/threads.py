@@ -4,6 +4,9 @@ Batched Cholesky with two threads was 16 times slower than with one, small produ
 worker process keeps busy, and sums change in their last bits with the number of threads.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from threadpoolctl import threadpool_limits
 
@@ -12,3 +15,14 @@ def use_one_thread() -> None:
     """Limit torch and the BLAS under numpy and scipy to one thread, for this process."""
     torch.set_num_threads(1)
     threadpool_limits(limits=1)
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Limit torch to one thread inside a block, for code that runs in a user's own process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

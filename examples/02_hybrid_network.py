@@ -8,7 +8,6 @@
 Expected: after 22 steps of 64 digits the test accuracy is about 0.89 (chance: 0.10). Each block's gradient agrees with
 exact implicit differentiation: cosine above 0.9999, norm ratio within 1e-3 of 1.
 """
-# mypy: disallow-untyped-calls=False
 
 import torch
 from torch import nn

@@ -6,7 +6,6 @@
 Expected: a perfect bench gives the exact gradient, cosine 1.0000. With devices up to 10 % off the cosine stays above
 0.99 up to 1 mV of read noise, and XOR is learnt. At 10 mV, nearly all that the nudge moves a hidden unit, it is 0.7.
 """
-# mypy: disallow-untyped-calls=False
 
 from dataclasses import replace
 from typing import Any
@@ -21,7 +20,6 @@ from cosim.analog_block import AnalogBlock, Gradient
 from cosim.relaxation import Reduce, RelaxationOptions
 from cosim.simulators.base import AbstractSession, AbstractSimulator, OperatingPoint
 from cosim.simulators.newton import NewtonSimulator
-from cosim.threads import use_one_thread
 from netlists import Netlist
 
 
@@ -66,7 +64,6 @@ def backward(analog: AnalogBlock) -> tuple[float, torch.Tensor]:
 
 def main() -> None:
     """Compare the first gradient with the exact one, then learn, at growing noise."""
-    use_one_thread()
     hidden = NodeLayer(size=8, clamp=Clamp(low_v=-0.2, high_v=0.2), bias=True)
     block = EnergyBlock(name="xor", n_inputs=2, layers=(hidden, NodeLayer(size=1, leak_s=2e-5)))
     whole = RelaxationOptions(reduce=Reduce.NONE)  # a chip has all its devices: nothing folded or mirrored away

@@ -22,7 +22,7 @@ OPEN_OHM = 1e99  # a reduced circuit may have a net conductance of exactly zero
 
 def format_number(value: float) -> str:
     """Return Python's shortest text that reads back as the same double; never a suffix letter (1M is milli)."""
-    return repr(float(value))
+    return repr(float(value) + 0.0)  # no -0.0
 
 
 def _title(netlist: Netlist) -> str:

@@ -136,10 +136,10 @@ def test_rails_stand_one_diode_drop_inside_the_limits_and_mirror() -> None:
     circuit = make(temperature_k=320.0).circuit
     v = dict(zip(circuit.voltage_sources.names, circuit.voltage_sources.voltage_v, strict=True))
     drop = DiodeModel().forward_voltage_v(1e-5, 320.0)
-    assert v["rail1_up"] == pytest.approx(0.5 - drop, rel=1e-14)
-    assert v["rail1_dp"] == pytest.approx(-0.2 + drop, rel=1e-14)
-    assert v["rail1_un"] == -v["rail1_dp"]
-    assert v["rail1_dn"] == -v["rail1_up"]
+    assert v["rail1_hp"] == pytest.approx(0.5 - drop, rel=1e-14)
+    assert v["rail1_lp"] == pytest.approx(-0.2 + drop, rel=1e-14)
+    assert v["rail1_ln"] == -v["rail1_lp"]
+    assert v["rail1_hn"] == -v["rail1_hp"]
     d = circuit.diodes
     upper = d.names.index("clamp1_0n_u")  # conducts from the unit to its upper rail
     assert circuit.nodes[d.anode[upper]] == "l1_0n"

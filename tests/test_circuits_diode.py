@@ -132,6 +132,14 @@ def test_junction_voltage_inverts_the_series_resistance(v: float, r_s: float, lo
     assert (u >= 0) == (v >= 0) or abs(u) < 1e-14
 
 
+def test_junction_voltage_of_a_leaky_diode_in_reverse() -> None:
+    # R_s I_s is 2 V, more than the 1 V across it: Newton from the terminal voltage leaps to where exp overflows.
+    i_s, n_vt, r_s = np.array([1e-5]), np.array([0.0016]), np.array([2e5])
+    u = junction_voltage(np.array([-1.0]), i_s, n_vt, r_s, GMIN_S)
+    assert u[0] == pytest.approx(0.0016 * math.log(0.5 + 0.0008), abs=1e-5)
+    assert u[0] + 2e5 * junction_current(u, i_s, n_vt, GMIN_S)[0][0] == pytest.approx(-1.0, abs=1e-12, rel=0)
+
+
 def test_junction_voltage_without_resistance_is_the_terminal_voltage() -> None:
     v = np.array([-3.0, 0.7, 0.2])
     u = junction_voltage(v, np.full(3, 1e-14), np.full(3, 0.0259), np.array([0.0, 0.0, 10.0]), GMIN_S)

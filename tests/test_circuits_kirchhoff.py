@@ -96,6 +96,7 @@ def test_nonsense_voltages_are_judged_without_a_warning() -> None:
         validate(circuit), circuit.resistors.conductance_s, np.zeros((3, 0)), v, voltage_tolerance_v=1e-9
     )
     assert not (residual.residual_a <= residual.tolerance_a).any()
+    assert residual.tolerance_a[1] == 0.0  # where the current overflows, nothing is tolerated
 
 
 def test_circuit_without_unknowns_has_no_residual() -> None:

@@ -229,7 +229,7 @@ class TestMirrorSwitchesItselfOff:
         )
         assert mirror(replace(circuit, diodes=other), b.built.image) is None
 
-    @pytest.mark.parametrize("name", ["rail1_up", "rail2_dn", "biasp"])
+    @pytest.mark.parametrize("name", ["rail1_hp", "rail2_hn", "biasp"])
     def test_unsymmetric_rail_or_bias(self, name: str) -> None:
         b, circuit = self.parts()
         v = circuit.voltage_sources
@@ -293,7 +293,7 @@ class TestFoldSwitchesItselfOff:
         b = random_block(18, sizes=(3,), n_inputs=2)
         folding = fold(b.built.circuit)
         assert folding is not None
-        assert set(folding.reduced.voltage_sources.names) == {"rail1_up", "rail1_dp", "rail1_un", "rail1_dn"}
+        assert set(folding.reduced.voltage_sources.names) == {"rail1_hp", "rail1_lp", "rail1_ln", "rail1_hn"}
         assert not {"x0p", "biasn"} & set(folding.reduced.nodes)
 
     @pytest.mark.parametrize("name", ["floating source", "floating chain", "current into resistor", "source and load"])

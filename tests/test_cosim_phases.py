@@ -17,7 +17,7 @@ from circuits import Drive, Polarity
 from cosim.analog_block import AnalogBlock, Gradient
 from cosim.converters import Adc, Converters, Dac
 from cosim.errors import BlockError
-from cosim.phases import DifferenceRead, Nudging, NudgeScaling, NudgeWarning, ParameterRead, PhaseSettings
+from cosim.phases import DifferenceRead, NudgeScaling, NudgeWarning, Nudging, ParameterRead, PhaseSettings
 
 SETTINGS = list(itertools.product(Nudging, NudgeScaling, DifferenceRead, ParameterRead))
 drives = pytest.mark.parametrize("drive", Drive)
@@ -49,9 +49,7 @@ def test_both_ways_to_read_a_difference_agree_with_ideal_converters(
     drawn: RandomBlock, parameter_read: ParameterRead, nudging: Nudging
 ) -> None:
     each, held = (
-        gradients(
-            with_settings(drawn, difference_read=read, parameter_read=parameter_read, nudging=nudging), drawn.x
-        )
+        gradients(with_settings(drawn, difference_read=read, parameter_read=parameter_read, nudging=nudging), drawn.x)
         for read in (DifferenceRead.EACH_PHASE, DifferenceRead.SAMPLE_AND_HOLD)
     )
     assert relative_error(held, each) < 1e-11

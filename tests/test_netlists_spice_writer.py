@@ -99,10 +99,10 @@ def test_block_golden() -> None:
     drop = DiodeModel().forward_voltage_v(1e-5, 300.15)
     low, high = repr(drop), repr(1 - drop)
     assert lines[4:] == squeeze(f"""
-        vrail1_up rail1_hp 0 {high}
-        vrail1_dp rail1_lp 0 {low}
-        vrail1_un rail1_ln 0 -{low}
-        vrail1_dn rail1_hn 0 {-(1 - drop)!r}
+        vrail1_hp rail1_hp 0 {high}
+        vrail1_lp rail1_lp 0 {low}
+        vrail1_ln rail1_ln 0 -{low}
+        vrail1_hn rail1_hn 0 {-(1 - drop)!r}
         iinput_l1_0p 0 l1_0p 0.0
         iinput_l1_0n 0 l1_0n 0.0
         inudge_l1_0p 0 l1_0p 0.0

@@ -308,7 +308,7 @@ class _Probe:
         """Return the gradient of every tensor."""
         for tensor in self._tensors.values():
             tensor.grad = None
-        self.loss().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self.loss().backward()
         return {
             name: np.zeros(tuple(t.shape)) if t.grad is None else t.grad.numpy() for name, t in self._tensors.items()
         }

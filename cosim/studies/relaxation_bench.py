@@ -14,7 +14,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from circuits.arrays import Floats
-from circuits.block_circuit import BlockCircuit, build
+from circuits.block_circuit import BlockCircuit
+from circuits.block_layout import build
 from circuits.circuit import Circuit
 from circuits.clamp import Clamp
 from circuits.energy_block import EnergyBlock, NodeLayer

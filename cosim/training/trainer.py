@@ -111,7 +111,7 @@ def train_epoch(
         optimizer.zero_grad(set_to_none=True)
         logits = model(x[batch])
         loss = nn.functional.cross_entropy(logits, y[batch])
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        loss.backward()
         optimizer.step()
         scheduler.step()
         average.add(logits, y[batch], loss)

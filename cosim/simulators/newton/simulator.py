@@ -20,12 +20,13 @@ from circuits.validation import check_conductances, check_drives
 from netlists.netlist import Netlist
 
 from ...errors import ConvergenceError
+from ...threads import one_torch_thread
 from ..base import AbstractSession, AbstractSimulator, OnFailure, OperatingPoint, raise_first_failure
 from .elimination import Blocks, cut, order, solve_batch
 from .system import build_system
 
 STEP_TOLERANCE_V = 1e-10  # the error after such a step is its square over n V_t, far below round-off
-RESIDUAL_SCALE_V = 10.0  # voltage at which the relative tolerance is taken: the residual may be 1e-9 V of conductance
+RESIDUAL_SCALE_V = 10.0  # voltage at which the relative tolerance is taken: the residual may be 1e-11 V of conductance
 BATCH_BYTES = 1 << 26  # memory of one batch of Schur complements; sets the size of internal chunks
 
 
@@ -128,7 +129,8 @@ class NewtonSession(AbstractSession):
         start = torch.zeros_like(constant)
         if start_v is not None:
             start = torch.tensor(self._start_at_unknowns(start_v, len(drives)), device=system.device)
-        state = self._relax(programmed, constant, known, start)
+        with one_torch_thread():
+            state = self._relax(programmed, constant, known, start)
         if on_failure is OnFailure.RAISE:
             self._refuse_indefinite(state.indefinite)
         voltage_v = (self._padded(state.u)[:, system.unknown] + known).cpu().numpy()
@@ -208,10 +210,11 @@ class NewtonSession(AbstractSession):
         junction = torch.tensor(junction_voltage(across_v, i_s, n_vt, r_s, circuit.gmin_s), device=system.device)
         _, g = junction_current(junction, d.i_s, d.n_vt, circuit.gmin_s, torch)
         size = self._chunk_size()
-        parts = [
-            self._linear_solve(programmed, (g / (1.0 + d.r_s * g))[k : k + size], right[k : k + size])
-            for k in range(0, len(right), size)
-        ]
+        with one_torch_thread():
+            parts = [
+                self._linear_solve(programmed, (g / (1.0 + d.r_s * g))[k : k + size], right[k : k + size])
+                for k in range(0, len(right), size)
+            ]
         u = torch.cat(parts) if parts else right
         self._refuse_indefinite(u.isnan().any(dim=1))
         return np.asarray((self._padded(u)[:, system.unknown] + source_v @ system.path.T).cpu().numpy())

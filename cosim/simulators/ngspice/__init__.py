@@ -1,1 +1,5 @@
-"""The low-level ngspice simulator: deck text and arrays in, node voltages out; it knows no `Circuit`."""
+"""ngspice: streamed sweeps of real decks, in worker processes or in this one. Imports no torch."""
+
+from .simulator import NgspiceSession, NgspiceSimulator
+
+__all__ = ["NgspiceSession", "NgspiceSimulator"]

@@ -1,0 +1,227 @@
+"""Lay out the circuit of an energy block: nodes and devices group by group, from index arrays.
+
+Only the names are made one by one; everything else is an array per group, for a block has up to 1e6 devices.
+"""
+
+from itertools import pairwise
+from typing import final
+
+import numpy as np
+
+from .arrays import Floats, Indices, frozen_floats, frozen_indices
+from .block_circuit import BlockCircuit
+from .circuit import Circuit
+from .crossbar import Crossbar, UnitNodes
+from .diode import DiodeModel
+from .elements import CurrentSources, Diodes, Resistors, VoltageSources
+from .energy_block import Drive, EnergyBlock, Polarity
+
+
+@final
+class _Layout:
+    """Nodes and devices collected group by group while a block is laid out."""
+
+    def __init__(self, block: EnergyBlock) -> None:
+        self.block = block
+        self.signs = "pn" if block.polarity is Polarity.DIFFERENTIAL else "p"
+        self.nodes: list[str] = ["0"]
+        self.labels: list[str] = ["ground"]
+        self.image: list[int] = [0]
+        self.resistor_names: list[str] = []
+        self.resistor_ends: list[Indices] = []
+        self.resistor_values: list[Floats] = []
+
+    def units(self, names: list[str], labels: list[str]) -> UnitNodes:
+        """Add a node, or a mirrored pair of nodes, for each unit."""
+        start, size = len(self.nodes), len(names)
+        for k, sign in enumerate(self.signs):
+            self.nodes += [f"{name}{sign if len(self.signs) > 1 else ''}" for name in names]
+            self.labels += [f"{label}{f' ({sign})' if len(self.signs) > 1 else ''}" for label in labels]
+            other = start + (len(self.signs) - 1 - k) * size
+            self.image += range(other, other + size)
+        p = frozen_indices(np.arange(start, start + size))
+        return UnitNodes(p=p, n=frozen_indices(p + size) if len(self.signs) > 1 else None)
+
+    def resistors(self, names: list[str], a: Indices, b: Indices, value_s: float) -> Indices:
+        """Add resistors and return their indices."""
+        first = len(self.resistor_names)
+        self.resistor_names += names
+        self.resistor_ends.append(np.stack([a, b]))
+        self.resistor_values.append(np.full(len(names), value_s))
+        return np.arange(first, first + len(names))
+
+    def crossbar(self, name: str, rows: UnitNodes, columns: UnitNodes) -> Crossbar:
+        """Add the devices of a crossbar: one a weight, or the four of a differential weight."""
+        shape = (len(rows), len(columns))
+        labels = [f"{name}_{i}_{j}" for i in range(shape[0]) for j in range(shape[1])]
+
+        def devices(suffix: str, row_nodes: Indices, column_nodes: Indices) -> Indices:
+            a, b = np.repeat(row_nodes, shape[1]), np.tile(column_nodes, shape[0])
+            return self.resistors([f"{label}{suffix}" for label in labels], a, b, self.block.g_min_s).reshape(shape)
+
+        if rows.n is None or columns.n is None:
+            plus, minus = np.stack([devices("", rows.p, columns.p)]), None
+        else:
+            plus = np.stack([devices("_pp", rows.p, columns.p), devices("_nn", rows.n, columns.n)])
+            minus = frozen_indices(np.stack([devices("_pn", rows.p, columns.n), devices("_np", rows.n, columns.p)]))
+        return Crossbar(name=name, rows=rows, columns=columns, plus=frozen_indices(plus), minus=minus)
+
+
+def _clamp_layers(layout: _Layout, layers: tuple[UnitNodes, ...]) -> tuple[Diodes, list[tuple[int, float]]]:
+    """Lay out the clamp diodes and return them with the rails as (node, voltage)."""
+    block = layout.block
+    names: list[str] = []
+    anodes, cathodes, models = [], [], []
+    table: dict[DiodeModel, int] = {}
+    rails: list[tuple[int, float]] = []
+    for index, (layer, nodes) in enumerate(zip(block.layers, layers, strict=True), start=1):
+        if layer.clamp is None:
+            continue
+        model = table.setdefault(layer.clamp.diode, len(table))
+        low_v, high_v = layer.clamp.rails_v(block.temperature_k, block.k_over_q_v_per_k)
+        # The mirror image of the p side's upper rail is the n side's lower rail.
+        high = layout.units([f"rail{index}_h"], [f"layer {index} rail, upper p, lower n"])
+        low = layout.units([f"rail{index}_l"], [f"layer {index} rail, lower p, upper n"])
+        sides = [(nodes.p, high.p, low.p, high_v, low_v, "p")]
+        if nodes.n is not None and high.n is not None and low.n is not None:
+            sides.append((nodes.n, low.n, high.n, -low_v, -high_v, "n"))
+        for node, upper, lower, upper_v, lower_v, sign in sides:
+            side = sign if len(layout.signs) > 1 else ""
+            rails += [(int(upper[0]), upper_v), (int(lower[0]), lower_v)]
+            n = len(node)
+            names += [f"clamp{index}_{j}{side}_u" for j in range(n)] + [f"clamp{index}_{j}{side}_d" for j in range(n)]
+            anodes += [node, np.repeat(lower, n)]
+            cathodes += [np.repeat(upper, n), node]
+            models.append(np.full(2 * n, model))
+    if not names:
+        return Diodes(), rails
+    diodes = Diodes(
+        names=tuple(names),
+        anode=np.concatenate(anodes),
+        cathode=np.concatenate(cathodes),
+        model=np.concatenate(models),
+        models=tuple(table),
+    )
+    return diodes, rails
+
+
+def _voltage_sources(
+    layout: _Layout, inputs: UnitNodes | None, bias: UnitNodes | None, rails: list[tuple[int, float]]
+) -> VoltageSources:
+    """Lay out the sources: driven input rows (p, then n), then the bias row, then the rails."""
+    names: list[str] = []
+    plus: list[int] = []
+    values: list[float] = []
+    n_driven = 0
+    if inputs is not None:
+        columns = [inputs.p] if inputs.n is None else [inputs.p, inputs.n]
+        for column in columns:
+            plus += column.tolist()
+        names += [layout.nodes[k] for k in plus]
+        values += [0.0] * len(plus)
+        n_driven = len(plus)
+    if bias is not None:
+        rows = [(int(bias.p[0]), layout.block.v_unit_v)]
+        rows += [] if bias.n is None else [(int(bias.n[0]), -layout.block.v_unit_v)]
+        names += [layout.nodes[node] for node, _ in rows]
+        plus += [node for node, _ in rows]
+        values += [value for _, value in rows]
+    names += [layout.nodes[node] for node, _ in rails]
+    plus += [node for node, _ in rails]
+    values += [value for _, value in rails]
+    driven = np.arange(len(plus)) < n_driven
+    return VoltageSources(
+        names=tuple(names),
+        plus=frozen_indices(plus),
+        minus=frozen_indices(np.zeros(len(plus))),
+        voltage_v=frozen_floats(values),
+        driven=driven,
+    )
+
+
+def _current_sources(layout: _Layout, layers: tuple[UnitNodes, ...]) -> CurrentSources:
+    """Lay out the driven current sources from ground: inputs (p, then n), then nudges (p, then n)."""
+    block = layout.block
+    names: list[str] = []
+    ends: list[int] = []
+    groups = [("nudge", tuple(layers[k] for k in block.output_layers))]
+    if block.drive is Drive.CURRENT:
+        groups.insert(0, ("input", (layers[0],)))
+    for kind, units in groups:
+        for side in range(len(layout.signs)):
+            for layer in units:
+                column = layer.p if side == 0 or layer.n is None else layer.n
+                names += [f"{kind}_{layout.nodes[k]}" for k in column]
+                ends += column.tolist()
+    n = len(ends)
+    return CurrentSources(
+        names=tuple(names),
+        start=frozen_indices(np.zeros(n)),
+        end=frozen_indices(ends),
+        current_a=np.zeros(n),
+        driven=np.ones(n, dtype=bool),
+    )
+
+
+def build(block: EnergyBlock) -> BlockCircuit:
+    """Build the circuit of an energy block, with every trainable conductance at g_min.
+
+    Args:
+        block: the description.
+
+    Returns:
+        the circuit and its maps.
+    """
+    layout = _Layout(block)
+    inputs = None
+    if block.drive is Drive.VOLTAGE:
+        n = block.n_inputs
+        inputs = layout.units([f"x{i}" for i in range(n)], [f"input {i}" for i in range(n)])
+    layers = tuple(
+        layout.units([f"l{k}_{j}" for j in range(layer.size)], [f"layer {k} unit {j}" for j in range(layer.size)])
+        for k, layer in enumerate(block.layers, start=1)
+    )
+    has_bias = any(layer.bias for layer in block.layers)
+    bias = layout.units(["bias"], ["bias row"]) if has_bias else None
+    chain = layers if inputs is None else (inputs, *layers)
+    first = 2 if inputs is None else 1
+    crossbars = [
+        layout.crossbar(f"w{k}", rows, columns) for k, (rows, columns) in enumerate(pairwise(chain), start=first)
+    ]
+    for k, (layer, nodes) in enumerate(zip(block.layers, layers, strict=True), start=1):
+        if layer.bias and bias is not None:
+            crossbars.append(layout.crossbar(f"b{k}", bias, nodes))
+    leaks = []
+    for layer, nodes in zip(block.layers, layers, strict=True):
+        if layer.leak_s > 0:
+            ends = nodes.p if nodes.n is None else np.concatenate([nodes.p, nodes.n])
+            names = [f"leak_{layout.nodes[k]}" for k in ends]
+            leaks.append(layout.resistors(names, ends, np.zeros(len(ends), dtype=np.int64), layer.leak_s))
+    diodes, rails = _clamp_layers(layout, layers)
+    ends = np.concatenate(layout.resistor_ends, axis=1) if layout.resistor_ends else np.zeros((2, 0))
+    circuit = Circuit(
+        name=block.name,
+        nodes=tuple(layout.nodes),
+        labels=tuple(layout.labels),
+        resistors=Resistors(
+            names=tuple(layout.resistor_names),
+            a=ends[0],
+            b=ends[1],
+            conductance_s=np.concatenate(layout.resistor_values) if layout.resistor_values else np.zeros(0),
+        ),
+        diodes=diodes,
+        voltage_sources=_voltage_sources(layout, inputs, bias, rails),
+        current_sources=_current_sources(layout, layers),
+        temperature_k=block.temperature_k,
+        gmin_s=block.gmin_s,
+        k_over_q_v_per_k=block.k_over_q_v_per_k,
+    )
+    return BlockCircuit(
+        block=block,
+        circuit=circuit,
+        layers=layers,
+        inputs=inputs,
+        crossbars=tuple(crossbars),
+        leak_devices=frozen_indices(np.concatenate(leaks) if leaks else ()),
+        image=frozen_indices(layout.image if len(layout.signs) > 1 else ()),
+    )

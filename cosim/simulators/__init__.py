@@ -1,0 +1,1 @@
+"""Simulators: base says what one is, newton and ngspice are two."""
