@@ -60,8 +60,9 @@ class TensorCheck:
     @property
     def passed(self) -> bool:
         """Whether both cosines and both norm ratios are within limits."""
-        cosines = self.cosine_id >= COSINE_LIMIT and self.cosine_fd >= COSINE_LIMIT
-        return cosines and max(abs(self.norm_ratio_id - 1.0), abs(self.norm_ratio_fd - 1.0)) <= NORM_LIMIT
+        cosines, norms = (self.cosine_id, self.cosine_fd), (self.norm_ratio_id, self.norm_ratio_fd)
+        # Each compared by itself: NaN must fail, and `max` may pass it over.
+        return all(c >= COSINE_LIMIT for c in cosines) and all(abs(n - 1.0) <= NORM_LIMIT for n in norms)
 
 
 @final

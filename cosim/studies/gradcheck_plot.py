@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .gradcheck import TensorCheck
 
 FLOOR = 1e-16  # exact agreement has no place on a log scale
+CEILING = 2.0  # nor has a norm ratio without bound
 
 
 def plot_gradcheck(checks: "Sequence[TensorCheck]", path: Path, *, cosine: float, norm: float) -> Path:
@@ -42,7 +43,7 @@ def plot_gradcheck(checks: "Sequence[TensorCheck]", path: Path, *, cosine: float
         zip(axes, (1 - cosine, norm), ("1 - cosine", "|norm ratio - 1|"), strict=True)
     ):
         for k, (label, values) in enumerate(series.items()):
-            heights = [max(FLOOR, values[name][panel]) for name in names]
+            heights = np.clip(np.nan_to_num([values[name][panel] for name in names], nan=CEILING), FLOOR, CEILING)
             axis.bar(places + (k - (len(series) - 1) / 2) * width, heights, width, label=label)
         axis.axhline(limit, color="black", linestyle="--", linewidth=1, label=f"limit {limit:.0e}")
         axis.set_yscale("log")
