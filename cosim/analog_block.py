@@ -22,7 +22,8 @@ from circuits.energy_block import EnergyBlock, Polarity
 
 from .converters import Converters, Ranges
 from .errors import BlockError
-from .phases import Counters, FreePhase, Gradients, Phases, PhaseSettings
+from .phase_settings import PhaseSettings
+from .phases import Counters, FreePhase, Gradients, Phases
 from .relaxation import Relaxation, RelaxationOptions
 from .simulators.base import AbstractSimulator
 

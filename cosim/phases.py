@@ -8,7 +8,6 @@ there.
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import final
 
 import numpy as np
@@ -20,7 +19,7 @@ from netlists.netlist import SolverOptions
 
 from .converters import Converters, Crossing, Ranges, lsb
 from .equilibrium_propagation import Response, conductance_gradients, input_gradient, response
-from .errors import BlockError
+from .phase_settings import DifferenceRead, NudgeScaling, Nudging, ParameterRead, PhaseSettings
 from .relaxation import Relaxation
 from .simulators.base import OperatingPoint
 
@@ -29,62 +28,6 @@ TOLERANCE_MARGIN = 100.0  # a nudge response below this many solver tolerances i
 
 class NudgeWarning(UserWarning):
     """The nudge is too small for the solver's tolerance or a converter's step."""
-
-
-class Nudging(Enum):
-    """Which two equilibria are compared."""
-
-    CENTERED = "centered"  # -beta and +beta: error of order beta^2
-    POSITIVE = "positive"  # free and +beta: error of order beta
-    NEGATIVE = "negative"  # -beta and free
-
-
-class NudgeScaling(Enum):
-    """What nudge current a loss gradient ds becomes."""
-
-    PER_SAMPLE = "per_sample"  # the largest |ds| of each sample gives beta; undone in the estimate
-    NONE = "none"  # beta ds as it comes
-
-
-class DifferenceRead(Enum):
-    """How the difference of two phases is read."""
-
-    EACH_PHASE = "each_phase"  # each phase through the ADC, subtracted in digital
-    SAMPLE_AND_HOLD = "sample_and_hold"  # subtracted in analog, then converted with a range of its own
-
-
-class ParameterRead(Enum):
-    """What the conductance gradients are computed from."""
-
-    LOCAL = "local"  # the voltages at each device, no converter
-    DIGITAL = "digital"  # digitised states of every layer
-
-
-@final
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PhaseSettings:
-    """How the phases of equilibrium propagation are run.
-
-    Args:
-        beta: nudge, dimensionless; with per-sample scaling the nudge current of the largest |ds| in g_unit v_unit.
-        nudging: which equilibria are compared.
-        scaling: whether each sample's ds is scaled to the nudge DAC's full scale.
-        difference_read: how differences reach the digital side.
-        parameter_read: what conductance gradients are computed from.
-    """
-
-    beta: float = 0.05
-    nudging: Nudging = Nudging.CENTERED
-    scaling: NudgeScaling = NudgeScaling.PER_SAMPLE
-    difference_read: DifferenceRead = DifferenceRead.EACH_PHASE
-    parameter_read: ParameterRead = ParameterRead.LOCAL
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.beta) and self.beta > 0):
-            raise BlockError(
-                f"phases: beta = {self.beta!r}; equilibrium propagation divides by it, so give a finite value above "
-                "zero (0.02 to 0.5 is usual)"
-            )
 
 
 @final

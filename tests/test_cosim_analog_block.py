@@ -10,11 +10,11 @@ import torch
 from analog_blocks import analog, draw_block, gradients, mild_block, relative_error, small_block
 from torch import nn
 
-from circuits import Drive, EnergyBlock, NodeLayer, Polarity
+from circuits import Clamp, Drive, EnergyBlock, NodeLayer, Polarity
 from cosim.analog_block import AnalogBlock, Conductance, Gradient
 from cosim.converters import Converters
 from cosim.errors import BlockError, ConvergenceError, SimulationError
-from cosim.phases import DifferenceRead, PhaseSettings
+from cosim.phase_settings import DifferenceRead, PhaseSettings
 from cosim.relaxation import Reduce, RelaxationOptions
 from cosim.simulators.newton import NewtonSimulator
 from cosim.simulators.ngspice.simulator import NgspiceSimulator
@@ -134,11 +134,8 @@ def test_both_precisions_agree() -> None:
 @pytest.mark.parametrize("drive", Drive)
 @pytest.mark.parametrize("polarity", Polarity)
 def test_torchs_gradcheck(polarity: Polarity, drive: Drive) -> None:
-    drawn = mild_block(3, polarity, drive, batch=2)
-    description = EnergyBlock(
-        name="g", n_inputs=2, layers=(NodeLayer(size=2, bias=True, leak_s=1e-5), drawn.built.block.layers[1]), drive=drive,
-        polarity=polarity,
-    )  # fmt: skip
+    layers = (NodeLayer(size=2, clamp=Clamp(low_v=-0.3, high_v=0.3), bias=True), NodeLayer(size=2, leak_s=5e-5))
+    description = EnergyBlock(name="g", n_inputs=2, layers=layers, drive=drive, polarity=polarity)
     block = AnalogBlock(description, simulator=NEWTON, gradient=Gradient.IMPLICIT).double()
     with torch.no_grad():
         for parameter in block.parameters():

@@ -11,7 +11,9 @@ from circuit_bank import BANK, Case
 from circuits.arrays import Floats
 from circuits.cocontent import cocontent
 from circuits.kirchhoff import diode_currents, kirchhoff_residual, source_currents
+from cosim.simulators.base import AbstractSimulator
 from cosim.simulators.newton import NewtonSimulator
+from cosim.simulators.ngspice import NgspiceSimulator
 from cosim.simulators.ngspice.program import solve_standalone
 from netlists import Netlist, lower
 
@@ -19,16 +21,25 @@ from netlists import Netlist, lower
 Solver = Callable[[Netlist], tuple[Floats, Floats]]
 
 
-def solve_newton(netlist: Netlist) -> tuple[Floats, Floats]:
-    session = NewtonSimulator().prepare(netlist)
+def solve_in(simulator: AbstractSimulator, netlist: Netlist) -> tuple[Floats, Floats]:
+    session = simulator.prepare(netlist)
     g = netlist.circuit.resistors.conductance_s
     point = session.solve(g, np.zeros((1, netlist.circuit.n_drives)), read_sources=True)
     assert point.source_current_a is not None
     return point.voltage_v[0], point.source_current_a[0]
 
 
+def solve_newton(netlist: Netlist) -> tuple[Floats, Floats]:
+    return solve_in(NewtonSimulator(), netlist)
+
+
+def solve_streamed(netlist: Netlist) -> tuple[Floats, Floats]:
+    return solve_in(NgspiceSimulator(), netlist)
+
+
 SOLVERS = [
     pytest.param(solve_newton, id="newton"),
+    pytest.param(solve_streamed, id="ngspice-streamed", marks=pytest.mark.ngspice),
     pytest.param(solve_standalone, id="ngspice-program", marks=pytest.mark.ngspice),
 ]
 

@@ -21,7 +21,7 @@ from random_blocks import clamped_share, random_block
 from circuits import Drive, Polarity
 from cosim.analog_block import AnalogBlock, Gradient
 from cosim.equilibrium_propagation import conductance_gradients, input_gradient, response
-from cosim.phases import NudgeScaling, Nudging, PhaseSettings
+from cosim.phase_settings import NudgeScaling, Nudging, PhaseSettings
 from cosim.relaxation import Reduce, RelaxationOptions
 
 kinds = pytest.mark.parametrize(("polarity", "drive", "n_layers"), KINDS, ids=KIND_IDS)

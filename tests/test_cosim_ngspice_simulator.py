@@ -17,7 +17,7 @@ from circuits.kirchhoff import source_currents
 from cosim.analog_block import AnalogBlock, Gradient
 from cosim.converters import Converters
 from cosim.errors import ConvergenceError, SimulationError
-from cosim.phases import DifferenceRead, PhaseSettings
+from cosim.phase_settings import DifferenceRead, PhaseSettings
 from cosim.relaxation import Reduce, Relaxation, RelaxationOptions
 from cosim.simulators.base import OnFailure, OperatingPoint
 from cosim.simulators.newton import NewtonSimulator
@@ -54,7 +54,7 @@ def assert_same_bits(one: OperatingPoint, other: OperatingPoint) -> None:
 
 @kinds
 def test_streamed_newton_and_the_plain_program_agree(polarity: Polarity, drive: Drive, n_layers: int) -> None:
-    drawn = draw_block(210 + n_layers, polarity, drive, n_layers)
+    drawn = draw_block(220 + n_layers, polarity, drive, n_layers)
     circuit = drawn.built.circuit
     newton = relax(drawn, NewtonSimulator(), Reduce.NONE)
     assert 0.2 <= clamped_share(drawn, newton.voltage_v) <= 0.5
@@ -259,8 +259,8 @@ def test_answer_that_violates_kirchhoffs_law_is_not_accepted(monkeypatch: pytest
     assert np.isnan(point.source_current_a[1]).all()
     assert np.isfinite(point.voltage_v[[0, 2, 3, 4]]).all()
     pattern = (
-        r"block 'mild': ngspice found no equilibrium for 1 of 5 samples; first is sample 1, worst at layer 2 unit 1 \(p\): "
-        r"net current (\S+) A, allowed (\S+) A"
+        r"block 'mild': ngspice found no equilibrium for 1 of 5 samples; first is sample 1, worst at layer 2 unit 1 "
+        r"\(p\): net current (\S+) A, allowed (\S+) A"
     )
     with pytest.raises(ConvergenceError, match=pattern):
         session.solve(drawn.conductance_s, drawn.drives)

@@ -14,7 +14,7 @@ from circuits import Drive, Polarity
 from circuits.arrays import Floats
 from cosim.analog_block import Gradient
 from cosim.errors import SimulationError
-from cosim.phases import PhaseSettings
+from cosim.phase_settings import PhaseSettings
 from cosim.simulators.base import AbstractSession, AbstractSimulator, OnFailure, OperatingPoint
 from cosim.simulators.newton import NewtonSimulator
 from netlists import Netlist

@@ -17,7 +17,8 @@ from circuits import Drive, Polarity
 from cosim.analog_block import AnalogBlock, Gradient
 from cosim.converters import Adc, Converters, Dac
 from cosim.errors import BlockError
-from cosim.phases import DifferenceRead, NudgeScaling, NudgeWarning, Nudging, ParameterRead, PhaseSettings
+from cosim.phase_settings import DifferenceRead, NudgeScaling, Nudging, ParameterRead, PhaseSettings
+from cosim.phases import NudgeWarning
 
 SETTINGS = list(itertools.product(Nudging, NudgeScaling, DifferenceRead, ParameterRead))
 drives = pytest.mark.parametrize("drive", Drive)
@@ -108,7 +109,7 @@ def test_sample_and_hold_reads_small_differences_better(drawn: RandomBlock) -> N
 
 
 def test_per_sample_scaling_uses_the_nudge_dac_better() -> None:
-    # Samples whose loss gradients differ by orders of magnitude: without scaling the small ones vanish in the DAC's step.
+    # Loss gradients of samples differ by orders of magnitude: without scaling the small ones vanish in the DAC's step.
     drawn = draw_block(5, Polarity.DIFFERENTIAL, Drive.VOLTAGE, 2, batch=5)
     weight = torch.logspace(0, -4, 5, dtype=torch.float64)[:, None]
 
@@ -193,8 +194,8 @@ def test_warning_of_a_nudge_within_the_converters_step(drive: Drive) -> None:
     drawn = mild_block(1, Polarity.DIFFERENTIAL, drive)
     block = with_settings(drawn, Converters(phase=Adc(bits=6)), beta=1e-3)
     pattern = (
-        r"block 'mild': the nudge beta = 0.001 changes what the phase ADC reads by at most (\S+), less than its step of "
-        r"(\S+) \(6 bits over \+-(\S+)\); raise beta or read the difference by sample and hold"
+        r"block 'mild': the nudge beta = 0.001 changes what the phase ADC reads by at most (\S+), less than its step "
+        r"of (\S+) \(6 bits over \+-(\S+)\); raise beta or read the difference by sample and hold"
     )
     with pytest.warns(NudgeWarning, match=pattern) as caught:
         gradients(block, drawn.x)

@@ -20,7 +20,7 @@ from circuits import Drive, Polarity
 from cosim import equilibrium_propagation, phases
 from cosim.analog_block import AnalogBlock
 from cosim.converters import Converters
-from cosim.phases import DifferenceRead, ParameterRead, PhaseSettings
+from cosim.phase_settings import DifferenceRead, ParameterRead, PhaseSettings
 from cosim.simulators.base import AbstractSession, AbstractSimulator, OperatingPoint
 from cosim.simulators.newton import NewtonSimulator
 from cosim.simulators.ngspice.simulator import NgspiceSimulator

@@ -13,8 +13,8 @@ from cosim.studies import relaxation_bench as bench
 from cosim.studies.relaxation_bench import BenchReport, random_block, relaxation_bench
 
 FIELDS = {
-    "block", "naive_ms", "op_folded_ms", "ngspice_ms", "ngspice_mirrored_ms", "newton_ms", "newton_mirrored_ms", "clamped",
-    "max_abs_diff_v",
+    "block", "naive_ms", "op_folded_ms", "ngspice_ms", "ngspice_mirrored_ms", "newton_ms", "newton_mirrored_ms",
+    "clamped", "max_abs_diff_v",
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from small_runs import SMALL, small_config, write_small
 from circuits.energy_block import Drive
 from cosim.analog_block import Gradient
 from cosim.errors import ConfigError
-from cosim.phases import Nudging
+from cosim.phase_settings import Nudging
 from cosim.training.config import AnalogStage, Config, SimulatorKind
 from cosim.training.config_file import config_from_json, format_path, load_config
 

@@ -4,35 +4,31 @@ Everything is done on a copy of the network in float64 with ideal converters and
 Devices at an edge of their window are moved inside by a thousandth of it, so that finite differences have both sides.
 """
 
-import copy
 import math
-from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.table import Table
 from torch import Tensor, nn
 
-from ..analog_block import AnalogBlock, Conductance, Gradient
+from ..analog_block import AnalogBlock, Gradient
 from ..converters import Converters
-from ..phases import PhaseSettings
+from ..phase_settings import PhaseSettings
 from ..simulators.base import AbstractSimulator
 from ..simulators.newton import NewtonSimulator
 from ..simulators.ngspice.simulator import NgspiceSimulator
 from ..training.config_file import load_config
 from ..training.run import load_run, set_up
+from ..twin import twin
 from .gradcheck_plot import plot_gradcheck
+from .gradient_probe import GradientProbe, off_the_edges
 
 COSINE_LIMIT = 0.9999
 NORM_LIMIT = 1e-3
-STEP = 1e-5  # of a finite difference; its cube is far below the limits, round-off of the loss far below STEP
-EDGE = 1e-3  # share of the window by which devices are moved off its edges
-N_LARGEST, N_RANDOM = 4, 4  # entries of each tensor that finite differences look at
 N_SAMPLES = 16
 
 
@@ -190,14 +186,14 @@ def check_network(
     Returns:
         the report, without a plot.
     """
-    network = _off_the_edges(network)
-    exact = _Probe(_with_blocks(network, simulator=newton, gradient=Gradient.IMPLICIT, ideal=True), x, y)
+    network, ideal = off_the_edges(network), Converters.ideal()
+    exact = GradientProbe(twin(network, simulator=newton, gradient=Gradient.IMPLICIT, converters=ideal), x, y)
     reference = exact.gradients()
     generator = np.random.default_rng(seed)
     differences = {name: exact.differences(name, gradient, generator) for name, gradient in reference.items()}
     checks: list[TensorCheck] = []
     for simulator in (newton, ngspice):
-        probe = _Probe(_with_blocks(network, simulator=simulator, gradient=Gradient.EP, ideal=True), x, y)
+        probe = GradientProbe(twin(network, simulator=simulator, gradient=Gradient.EP, converters=ideal), x, y)
         for (block, tensor), gradient in probe.gradients().items():
             chosen, direction, measured = differences[block, tensor]
             estimated = np.append(gradient.ravel()[chosen], (gradient * direction).sum())
@@ -214,7 +210,7 @@ def check_network(
                     norm_ratio_fd=norm_fd,
                 )
             )
-    real = _Probe(_with_blocks(network, simulator=newton, gradient=Gradient.EP, ideal=False), x, y).gradients()
+    real = GradientProbe(twin(network, simulator=newton, gradient=Gradient.EP), x, y).gradients()
     effects = [
         ConverterEffect(
             block=block,
@@ -242,105 +238,3 @@ def _agreement(value: NDArray[np.float64], reference: NDArray[np.float64]) -> tu
     if norm == 0.0 or norm_reference == 0.0:
         return 0.0, 0.0 if norm == 0.0 else math.inf
     return float((value * reference).sum() / (norm * norm_reference)), norm / norm_reference
-
-
-def _off_the_edges(network: nn.Module) -> nn.Module:
-    copied = copy.deepcopy(network).double().eval()
-    with torch.no_grad():
-        for parameter in copied.parameters():
-            if isinstance(parameter, Conductance):
-                low, high = parameter.window
-                margin = EDGE * (high - low)
-                parameter.clamp_(low + margin, high - margin)
-    return copied
-
-
-def _with_blocks(network: nn.Module, *, simulator: AbstractSimulator, gradient: Gradient, ideal: bool) -> nn.Module:
-    """Return a copy whose blocks run in a simulator, with ideal converters or their own."""
-    copied = copy.deepcopy(network)
-    for name, module in list(copied.named_modules()):
-        if isinstance(module, AnalogBlock):
-            converters = Converters.ideal() if ideal else module.converters
-            replaced = module.configured(simulator=simulator, gradient=gradient, converters=converters)
-            if not name:
-                return replaced
-            parent, _, last = name.rpartition(".")
-            setattr(copied.get_submodule(parent), last, replaced)
-    return copied
-
-
-@final
-class _Probe:
-    """A network with its loss: gradients of every tensor, and finite differences of the loss.
-
-    A tensor is named (module, parameter); the input of a block is (block, "input"), reached by an added shift.
-    """
-
-    def __init__(self, network: nn.Module, x: Tensor, y: Tensor) -> None:
-        self._network, self._x, self._y = network, x.double(), y
-        self._tensors: dict[tuple[str, str], Tensor] = {}
-        blocks = Counter(m.block.name for m in network.modules() if isinstance(m, AnalogBlock))
-        names = {
-            name: m.block.name if isinstance(m, AnalogBlock) and blocks[m.block.name] == 1 else name
-            for name, m in network.named_modules()
-        }
-        for name, parameter in network.named_parameters():
-            if not parameter.requires_grad:
-                continue
-            owner = max(
-                (o for o in names if name.startswith(f"{o}.") or not o),
-                key=lambda o: (bool(names[o]) and self._is_block(o), len(o)),
-            )
-            self._tensors[names[owner] or "network", name[len(owner) :].lstrip(".")] = parameter
-        for name, module in network.named_modules():
-            if isinstance(module, AnalogBlock):
-                shift = torch.zeros(len(x), module.block.n_inputs, dtype=torch.float64, requires_grad=True)
-                self._tensors[names[name], "input"] = shift
-                module.register_forward_pre_hook(lambda _module, args, shift=shift: (args[0] + shift,))
-
-    def _is_block(self, name: str) -> bool:
-        return isinstance(self._network.get_submodule(name), AnalogBlock)
-
-    def loss(self) -> Tensor:
-        """Return the mean cross-entropy."""
-        return nn.functional.cross_entropy(self._network(self._x), self._y)
-
-    def gradients(self) -> dict[tuple[str, str], NDArray[np.float64]]:
-        """Return the gradient of every tensor."""
-        for tensor in self._tensors.values():
-            tensor.grad = None
-        self.loss().backward()
-        return {
-            name: np.zeros(tuple(t.shape)) if t.grad is None else t.grad.numpy() for name, t in self._tensors.items()
-        }
-
-    def differences(
-        self, name: tuple[str, str], gradient: NDArray[np.float64], generator: np.random.Generator
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-        """Return which entries were looked at, the random direction, and the differences for both.
-
-        Half of the entries are the largest of the reference, where agreement means most; half are drawn.
-        """
-        largest = np.argsort(-np.abs(gradient.ravel()))[:N_LARGEST]
-        drawn = generator.integers(0, gradient.size, N_RANDOM)
-        chosen = np.unique(np.concatenate([largest, drawn]))
-        direction = generator.standard_normal(gradient.shape)
-        direction /= np.linalg.norm(direction)
-        tensor = self._tensors[name]
-        units = np.zeros((len(chosen), gradient.size))
-        units[np.arange(len(chosen)), chosen] = 1.0
-        directions = [unit.reshape(gradient.shape) for unit in units]
-        measured = np.array([self._slope(tensor, step) for step in (*directions, direction)])
-        return chosen, direction, measured
-
-    def _slope(self, tensor: Tensor, direction: NDArray[np.float64]) -> float:
-        """Return the central difference of the loss along a direction."""
-        step = STEP * torch.from_numpy(direction)
-        losses = []
-        with torch.no_grad():
-            before = tensor.clone()
-            for sign in (1.0, -1.0):
-                tensor.copy_(before + sign * step)
-                losses.append(float(self.loss()))
-            tensor.copy_(before)
-        return (losses[0] - losses[1]) / (2 * STEP)

@@ -14,7 +14,7 @@ from circuits.diode import NOMINAL_TEMPERATURE_K
 from circuits.energy_block import Drive, Polarity
 
 from ..analog_block import Gradient
-from ..phases import DifferenceRead, NudgeScaling, Nudging, ParameterRead
+from ..phase_settings import DifferenceRead, NudgeScaling, Nudging, ParameterRead
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]

@@ -23,7 +23,7 @@ from digital.stages import Shape, Stage
 from ..analog_block import AnalogBlock
 from ..converters import Adc, Converters, Dac
 from ..errors import ConfigError
-from ..phases import PhaseSettings
+from ..phase_settings import PhaseSettings
 from ..simulators.base import AbstractSimulator
 from .config import (
     AnalogStage,

@@ -1,0 +1,51 @@
+"""The same network run otherwise: another simulator, ideal converters, exact gradients."""
+
+import copy
+
+from torch import nn
+
+from .analog_block import AnalogBlock, Gradient
+from .converters import Converters
+from .phase_settings import PhaseSettings
+from .relaxation import RelaxationOptions
+from .simulators.base import AbstractSimulator
+
+
+def twin(
+    network: nn.Module,
+    *,
+    simulator: AbstractSimulator | None = None,
+    settings: PhaseSettings | None = None,
+    converters: Converters | None = None,
+    gradient: Gradient | None = None,
+    relaxation: RelaxationOptions | None = None,
+) -> nn.Module:
+    """Return a copy of a network, weights included, whose analog blocks run with other options.
+
+    Args:
+        network: any module that contains `AnalogBlock`s, or is one.
+        simulator: where the blocks are relaxed; what is left out stays.
+        settings: how the phases are run.
+        converters: DACs and ADCs.
+        gradient: where the gradients come from.
+        relaxation: how far the circuits are reduced, and tolerances.
+
+    Returns:
+        an independent network.
+    """
+    copied = copy.deepcopy(network)
+    for name, module in list(copied.named_modules()):
+        if not isinstance(module, AnalogBlock):
+            continue
+        replaced = module.configured(
+            simulator=simulator,
+            settings=settings,
+            converters=converters,
+            gradient=gradient,
+            relaxation=relaxation,
+        )
+        if not name:
+            return replaced
+        parent, _, last = name.rpartition(".")
+        setattr(copied.get_submodule(parent), last, replaced)
+    return copied
