@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from analog_blocks import analog, draw_block, gradients, mild_block, relative_error, small_block
+from analog_blocks import analog, draw_block, gradients, relative_error, small_block
 from torch import nn
 
 from circuits import Clamp, Drive, EnergyBlock, NodeLayer, Polarity

@@ -24,7 +24,7 @@ from cosim.phase_settings import DifferenceRead, ParameterRead, PhaseSettings
 from cosim.simulators.base import AbstractSession, AbstractSimulator, OperatingPoint
 from cosim.simulators.newton import NewtonSimulator
 from cosim.simulators.ngspice.simulator import NgspiceSimulator
-from cosim.studies import gradcheck as gradcheck_module
+from cosim.studies import gradient_probe
 from cosim.studies.gradcheck import GradcheckReport, TensorCheck, check_network, gradcheck
 from cosim.studies.gradcheck_plot import plot_gradcheck
 
@@ -37,8 +37,8 @@ BETA = 1e-3  # units that carry little conductance move far: with 0.01 their nor
 def _fewer_differences() -> Iterator[None]:
     """Two entries of each tensor beside the random direction are enough here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gradcheck_module, "N_LARGEST", 1)
-        patch.setattr(gradcheck_module, "N_RANDOM", 1)
+        patch.setattr(gradient_probe, "N_LARGEST", 1)
+        patch.setattr(gradient_probe, "N_RANDOM", 1)
         yield
 
 
