@@ -13,7 +13,7 @@ import numpy as np
 
 from circuits.arrays import Floats
 from cosim.relaxation import Reduce, Relaxation, RelaxationOptions
-from cosim.simulators.ngspice.simulator import NgspiceSimulator
+from cosim.simulators.ngspice import NgspiceSimulator
 from cosim.studies.relaxation_bench import random_block
 from cosim.threads import use_one_thread
 

@@ -142,6 +142,11 @@ class AnalogBlock(nn.Module):
         relaxation: RelaxationOptions | None = None,
     ) -> None:
         super().__init__()
+        if gradient is Gradient.IMPLICIT and not simulator.has_small_signal:
+            raise BlockError(
+                f"block '{block.name}': {simulator.name} has no small-signal analysis, which implicit gradients need; "
+                'use newton, or gradient="ep"'
+            )
         self.block = block
         self.simulator = simulator
         self.settings = settings or PhaseSettings()

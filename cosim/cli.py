@@ -144,12 +144,13 @@ def evaluate(run: Path, simulator: str | None, json_file: str | None) -> None:
 @main.command()
 @click.argument("target", metavar="RUN|CONFIG", type=FOLDER)
 @click.option("--out", type=FOLDER, metavar="FOLDER", help="Where the bar plot goes; a run folder by default.")
+@click.option("--beta", type=float, help="Another nudge than the network's own.")
 @JSON_OPTION
-def gradcheck(target: Path, out: Path | None, json_file: str | None) -> None:
+def gradcheck(target: Path, out: Path | None, beta: float | None, json_file: str | None) -> None:
     """Compare equilibrium propagation with implicit differentiation and finite differences, tensor by tensor."""
     from .studies.gradcheck import gradcheck as check_gradients
 
-    report = check_gradients(target, out=out)
+    report = check_gradients(target, out=out, beta=beta)
     _console(json_file).print(report.table())
     _write_json(report.to_json(), json_file)
     _fail_unless(report.passed)

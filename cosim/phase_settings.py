@@ -51,10 +51,10 @@ class PhaseSettings:
         parameter_read: what conductance gradients are computed from.
     """
 
-    beta: float = 0.05
+    beta: float = 0.01
     nudging: Nudging = Nudging.CENTERED
     scaling: NudgeScaling = NudgeScaling.PER_SAMPLE
-    difference_read: DifferenceRead = DifferenceRead.EACH_PHASE
+    difference_read: DifferenceRead = DifferenceRead.SAMPLE_AND_HOLD
     parameter_read: ParameterRead = ParameterRead.LOCAL
 
     def __post_init__(self) -> None:

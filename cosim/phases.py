@@ -220,7 +220,7 @@ class Phases:
             scale = self.ranges.full_scale(phase, adc.full_scale, np.concatenate([first, second]), learn=learn)
             self.counters.adc_conversions += 2 * first.size
             one, two = adc.convert(first, scale), adc.convert(second, scale)
-            self._check_step(second - first, adc.bits, scale)
+            self._check_step(phase, second - first, adc.bits, scale)
             return (one + two) / 2, two - one
         change = second - first
         scale = self.ranges.full_scale(difference, None, change, learn=learn)
@@ -290,13 +290,14 @@ class Phases:
                 f"{largest_v / tolerance_v:.2g} times the solver's tolerance of {tolerance_v:.2g} V; raise beta",
             )
 
-    def _check_step(self, change: Floats, bits: int | None, full_scale: float) -> None:
+    def _check_step(self, crossing: Crossing, change: Floats, bits: int | None, full_scale: float) -> None:
         """Warn where the ADC's step is larger than the whole difference between the phases."""
         largest = float(np.abs(change).max(initial=0.0))
+        adc = "source-current ADC" if crossing is Crossing.CURRENT else "phase ADC"
         if bits is not None and 0.0 < largest < lsb(bits, full_scale):
             self._warn_once(
-                "converter",
-                f"the nudge beta = {self.settings.beta:g} changes what the phase ADC reads by at most {largest:.2g}, "
+                adc,
+                f"the nudge beta = {self.settings.beta:g} changes what the {adc} reads by at most {largest:.2g}, "
                 f"less than its step of {lsb(bits, full_scale):.2g} ({bits} bits over +-{full_scale:.2g}); raise beta "
                 "or read the difference by sample and hold",
             )

@@ -1,6 +1,7 @@
 """The same network run otherwise: another simulator, ideal converters, exact gradients."""
 
 import copy
+from collections.abc import Callable
 
 from torch import nn
 
@@ -33,19 +34,25 @@ def twin(
     Returns:
         an independent network.
     """
-    copied = copy.deepcopy(network)
-    for name, module in list(copied.named_modules()):
-        if not isinstance(module, AnalogBlock):
-            continue
-        replaced = module.configured(
+    return replace_blocks(
+        network,
+        lambda block: block.configured(
             simulator=simulator,
             settings=settings,
             converters=converters,
             gradient=gradient,
             relaxation=relaxation,
-        )
-        if not name:
-            return replaced
-        parent, _, last = name.rpartition(".")
-        setattr(copied.get_submodule(parent), last, replaced)
+        ),
+    )
+
+
+def replace_blocks(network: nn.Module, change: Callable[[AnalogBlock], AnalogBlock]) -> nn.Module:
+    """Return a copy of a network in which each analog block is replaced by what `change` makes of it."""
+    copied = copy.deepcopy(network)
+    for name, module in list(copied.named_modules()):
+        if isinstance(module, AnalogBlock):
+            if not name:
+                return change(module)
+            parent, _, last = name.rpartition(".")
+            setattr(copied.get_submodule(parent), last, change(module))
     return copied

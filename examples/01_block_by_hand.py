@@ -12,7 +12,7 @@ import numpy as np
 
 from circuits import CircuitBuilder, DiodeModel, EnergyBlock, NodeLayer, build
 from cosim.simulators.newton import NewtonSimulator
-from cosim.simulators.ngspice.simulator import NgspiceSimulator
+from cosim.simulators.ngspice import NgspiceSimulator
 from netlists import lower
 
 

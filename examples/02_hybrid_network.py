@@ -16,7 +16,7 @@ from circuits import Clamp, Drive, EnergyBlock, NodeLayer
 from cosim.analog_block import AnalogBlock, Gradient
 from cosim.simulators.base import AbstractSimulator
 from cosim.simulators.newton import NewtonSimulator
-from cosim.simulators.ngspice.simulator import NgspiceSimulator
+from cosim.simulators.ngspice import NgspiceSimulator
 from digital.datasets import load_digits
 
 

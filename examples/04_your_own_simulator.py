@@ -17,6 +17,7 @@ from circuits import Clamp, EnergyBlock, NodeLayer
 from circuits.arrays import Floats
 from circuits.kirchhoff import kirchhoff_residual
 from cosim.analog_block import AnalogBlock, Gradient
+from cosim.phase_settings import PhaseSettings
 from cosim.relaxation import Reduce, RelaxationOptions
 from cosim.simulators.base import AbstractSession, AbstractSimulator, OperatingPoint
 from cosim.simulators.newton import NewtonSimulator
@@ -70,7 +71,9 @@ def main() -> None:
     print("  error       noise   gradient cosine   loss at first   after 60 steps")
     for error, noise_v in ((0.0, 0.0), (0.1, 1e-4), (0.1, 1e-3), (0.1, 1e-2)):
         torch.manual_seed(1)
-        analog = AnalogBlock(block, simulator=NoisyBench(error, noise_v), relaxation=whole)
+        analog = AnalogBlock(
+            block, simulator=NoisyBench(error, noise_v), settings=PhaseSettings(beta=0.05), relaxation=whole
+        )
         exact = backward(analog.configured(simulator=NewtonSimulator(), gradient=Gradient.IMPLICIT))[1]
         first, gradient = backward(analog)
         cosine = torch.nn.functional.cosine_similarity(gradient, exact, dim=0).item()

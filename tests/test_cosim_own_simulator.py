@@ -13,11 +13,11 @@ from torch import nn
 from circuits import Drive, Polarity
 from circuits.arrays import Floats
 from cosim.analog_block import Gradient
-from cosim.errors import SimulationError
+from cosim.errors import BlockError, SimulationError
 from cosim.phase_settings import PhaseSettings
 from cosim.simulators.base import AbstractSession, AbstractSimulator, OnFailure, OperatingPoint
 from cosim.simulators.newton import NewtonSimulator
-from netlists import Netlist
+from netlists import Netlist, lower
 
 
 class NoisyBench(AbstractSimulator):
@@ -109,9 +109,11 @@ def test_network_learns_on_the_bench() -> None:
 
 def test_instrument_has_no_small_signal_analysis() -> None:
     drawn = mild_block(1, Polarity.DIFFERENTIAL, Drive.VOLTAGE)
-    block = analog(drawn, NoisyBench(0.0), gradient=Gradient.IMPLICIT)
+    with pytest.raises(BlockError, match=r"block 'mild': noisy bench has no small-signal analysis"):
+        analog(drawn, NoisyBench(0.0), gradient=Gradient.IMPLICIT)
+    session = NoisyBench(0.0).prepare(lower(drawn.built.circuit)[0])
     with pytest.raises(SimulationError, match=r"block 'mild': this simulator has no small-signal analysis"):
-        block(torch.from_numpy(drawn.x)).sum().backward()
+        session.small_signal(drawn.conductance_s, np.zeros((1, 1)), np.zeros((1, 1)))
 
 
 def test_defaults_of_the_interface() -> None:

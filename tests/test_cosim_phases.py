@@ -192,9 +192,11 @@ def test_warning_of_a_nudge_within_the_solvers_tolerance(beta: float) -> None:
 @pytest.mark.parametrize("drive", Drive)
 def test_warning_of_a_nudge_within_the_converters_step(drive: Drive) -> None:
     drawn = mild_block(1, Polarity.DIFFERENTIAL, drive)
-    block = with_settings(drawn, Converters(phase=Adc(bits=6)), beta=1e-3)
+    each = DifferenceRead.EACH_PHASE
+    block = with_settings(drawn, Converters(phase=Adc(bits=6)), beta=1e-3, difference_read=each)
+    adc = "phase ADC" if drive is Drive.CURRENT else "source-current ADC"
     pattern = (
-        r"block 'mild': the nudge beta = 0.001 changes what the phase ADC reads by at most (\S+), less than its step "
+        rf"block 'mild': the nudge beta = 0.001 changes what the {adc} reads by at most (\S+), less than its step "
         r"of (\S+) \(6 bits over \+-(\S+)\); raise beta or read the difference by sample and hold"
     )
     with pytest.warns(NudgeWarning, match=pattern) as caught:
@@ -205,7 +207,7 @@ def test_warning_of_a_nudge_within_the_converters_step(drive: Drive) -> None:
     assert change < step
     assert step == pytest.approx(full_scale / 31, rel=0.02)
     # As advised: no warning any more, which would be an error here.
-    gradients(with_settings(drawn, Converters(phase=Adc(bits=6)), beta=0.5), drawn.x)
+    gradients(with_settings(drawn, Converters(phase=Adc(bits=6)), beta=0.5, difference_read=each), drawn.x)
     held = DifferenceRead.SAMPLE_AND_HOLD
     gradients(with_settings(drawn, Converters(phase=Adc(bits=6)), beta=1e-3, difference_read=held), drawn.x)
 

@@ -121,6 +121,11 @@ class AbstractSimulator(ABC):
     def name(self) -> str:
         """Short name for results and tables."""
 
+    @property
+    def has_small_signal(self) -> bool:
+        """Whether its sessions offer `small_signal`, and so implicit gradients."""
+        return False
+
     @abstractmethod
     def prepare(self, netlist: Netlist) -> AbstractSession:
         """Analyse a netlist once, for many parameter sets and batches."""

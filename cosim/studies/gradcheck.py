@@ -25,7 +25,7 @@ from ..training.config_file import load_config
 from ..training.run import load_run, set_up
 from ..twin import twin
 from .gradcheck_plot import plot_gradcheck
-from .gradient_probe import GradientProbe, off_the_edges
+from .gradient_probe import GradientProbe, off_the_edges, with_beta
 
 COSINE_LIMIT = 0.9999
 NORM_LIMIT = 1e-3
@@ -131,12 +131,13 @@ class GradcheckReport:
         return table
 
 
-def gradcheck(target: Path, *, out: Path | None = None, seed: int = 0) -> GradcheckReport:
+def gradcheck(target: Path, *, out: Path | None = None, beta: float | None = None, seed: int = 0) -> GradcheckReport:
     """Check the gradients of a run's network, or of a configuration's network with its initial weights.
 
     Args:
         target: run folder, or configuration file.
         out: folder for the bar plot; a run folder gets it by default, a configuration none.
+        beta: another nudge than the network's own.
         seed: of the entries and directions of the finite differences.
 
     Returns:
@@ -151,9 +152,10 @@ def gradcheck(target: Path, *, out: Path | None = None, seed: int = 0) -> Gradch
     setup = load_run(target, newton) if is_run else set_up(load_config(target, ()), newton)
     folder = out if out is not None else (target if is_run else None)
     samples = slice(0, N_SAMPLES)
+    network = setup.network if beta is None else with_beta(setup.network, beta)
     with closing(NgspiceSimulator()) as ngspice:
         report = check_network(
-            setup.network, setup.data.x_train[samples], setup.data.y_train[samples], newton, ngspice, seed=seed
+            network, setup.data.x_train[samples], setup.data.y_train[samples], newton, ngspice, seed=seed
         )
     if folder is None:
         return report

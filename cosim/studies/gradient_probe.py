@@ -2,6 +2,7 @@
 
 import copy
 from collections import Counter
+from dataclasses import replace
 from typing import final
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..analog_block import AnalogBlock, Conductance
+from ..twin import replace_blocks
 
 STEP = 1e-5  # of a finite difference; its square is far below the limits, round-off of the loss far below STEP
 EDGE = 1e-3  # share of the window by which devices are moved off its edges
@@ -26,6 +28,11 @@ def off_the_edges(network: nn.Module) -> nn.Module:
                 margin = EDGE * (high - low)
                 parameter.clamp_(low + margin, high - margin)
     return copied
+
+
+def with_beta(network: nn.Module, beta: float) -> nn.Module:
+    """Return a copy whose blocks are nudged by another beta, every other setting as it is."""
+    return replace_blocks(network, lambda block: block.configured(settings=replace(block.settings, beta=beta)))
 
 
 @final

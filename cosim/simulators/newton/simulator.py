@@ -60,6 +60,11 @@ class NewtonSimulator(AbstractSimulator):
         """Short name for results and tables."""
         return "newton"
 
+    @property
+    def has_small_signal(self) -> bool:
+        """It has the Hessian at hand."""
+        return True
+
     def prepare(self, netlist: Netlist) -> "NewtonSession":
         """Analyse a netlist: unknowns, elimination order, scatter lists."""
         return NewtonSession(netlist, self._device, self._max_iterations)
