@@ -16,7 +16,7 @@ from rich.console import Console
 from small_runs import SMALL, write_small
 from torch import nn
 
-from circuits import Drive, Polarity
+from circuits import Clamp, Drive, EnergyBlock, NodeLayer, Polarity
 from cosim import equilibrium_propagation, phases
 from cosim.analog_block import AnalogBlock
 from cosim.converters import Converters
@@ -290,6 +290,37 @@ def test_limits(cosine_id: float, norm_id: float, cosine_fd: float, norm_fd: flo
 
 
 # --------------------------------------------------------------------------------------------------- ngspice, files
+
+
+@pytest.mark.ngspice
+@pytest.mark.parametrize("sizes", [(12,), (12, 8), (12, 10, 8)], ids=["1 layer", "2 layers", "3 layers"])
+@pytest.mark.parametrize("drive", Drive)
+@pytest.mark.parametrize("polarity", Polarity)
+def test_every_kind_of_block_passes_in_ngspice_at_the_default_nudge(
+    polarity: Polarity, drive: Drive, sizes: tuple[int, ...]
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    hidden = [NodeLayer(size=n, clamp=Clamp(low_v=-0.2, high_v=0.2), bias=True, leak_s=1e-5) for n in sizes[:-1]]
+    layers = (*hidden, NodeLayer(size=sizes[-1], leak_s=5e-5, bias=True))
+    blocks = [
+        AnalogBlock(
+            EnergyBlock(name=name, n_inputs=12, layers=layers, drive=drive, polarity=polarity),
+            simulator=NEWTON,
+            generator=generator,
+        )
+        for name in ("first", "second")
+    ]
+    n = sizes[-1]
+    network = nn.Sequential(nn.Linear(20, 12), blocks[0], nn.Linear(n, 12), blocks[1], nn.Linear(n, 5))
+    x, y = 3 * torch.randn(16, 20, generator=generator), torch.randint(0, 5, (16,), generator=generator)
+    network(x)
+    if len(sizes) > 1:  # the diodes have to be at work, or this says little
+        assert blocks[0].clamped_share is not None
+        assert blocks[0].clamped_share > 0.2
+    report = check_network(network, x, y, NEWTON, NgspiceSimulator())
+    assert report.beta == PhaseSettings().beta
+    assert report.passed
 
 
 @pytest.mark.ngspice
