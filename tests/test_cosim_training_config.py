@@ -22,7 +22,7 @@ def test_a_file_is_read_with_its_defaults(tmp_path: Path) -> None:
     assert isinstance(block, AnalogStage)
     assert (block.drive, block.layers[0].clamp, block.layers[1].leak) == (Drive.CURRENT, (-0.3, 0.3), 0.5)
     assert (config.data.test_size, config.training.epochs, config.training.optimizer.value) == (1500, 3, "adamw")
-    assert (config.gradient, config.phases.beta, config.phases.nudging) == (Gradient.EP, 0.01, Nudging.CENTERED)
+    assert (config.gradient, config.phases.beta, config.phases.nudging) == (Gradient.EP, 0.005, Nudging.CENTERED)
     assert config.simulator.name is SimulatorKind.NEWTON
     assert config.converters.phase.bits is None
 

@@ -209,7 +209,7 @@ class SimulatorSection(Section):
 class PhasesSection(Section):
     """`[phases]`: how the nudged phases are driven and read."""
 
-    beta: Positive = 0.01
+    beta: Positive = 0.005
     nudging: Annotated[Nudging, _READ_LOOSELY] = Nudging.CENTERED
     scaling: Annotated[NudgeScaling, _READ_LOOSELY] = NudgeScaling.PER_SAMPLE
     difference_read: Annotated[DifferenceRead, _READ_LOOSELY] = DifferenceRead.SAMPLE_AND_HOLD
