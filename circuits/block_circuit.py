@@ -26,6 +26,7 @@ class BlockCircuit:
         circuit: all devices; conductances are those at G = g_min until programmed.
         layers: nodes of each layer.
         inputs: nodes of the input rows; None with current drive.
+        bias: nodes of the bias row at +-v_unit; None where no layer has a bias.
         crossbars: trainable crossbars in order: w1 (voltage drive), w2, ..., then b1, b2, ...
         leak_devices: [n] resistor index of the leaks.
         image: [n_nodes] mirror image of each node; empty with single polarity.
@@ -35,6 +36,7 @@ class BlockCircuit:
     circuit: Circuit
     layers: tuple[UnitNodes, ...]
     inputs: UnitNodes | None
+    bias: UnitNodes | None
     crossbars: tuple[Crossbar, ...]
     leak_devices: Indices
     image: Indices
@@ -130,12 +132,13 @@ class BlockCircuit:
         i_n = [(conductance_s[plus[1]], columns.n), (conductance_s[minus[1]], columns.p)]
         return (_row_currents(voltage_v, rows.p, i_p) - _row_currents(voltage_v, rows.n, i_n)) / (2.0 * unit_a)
 
-    def mirrored_voltages(self, states: Sequence[Floats], x: Floats) -> Floats:
+    def mirrored_voltages(self, states: Sequence[Floats], x: Floats, *, bias: float = 1.0) -> Floats:
         """Return node voltages rebuilt from states, as the digital side knows them: v_p = v_unit s, v_n = -v_p.
 
         Args:
             states: one [batch, size] array a layer, dimensionless.
             x: [batch, n_inputs] dimensionless input; used with voltage drive only.
+            bias: value of the bias row; zero for a change of voltages.
 
         Returns:
             [batch, n_nodes] V; rails stay at zero, no device that is trained touches them.
@@ -144,9 +147,8 @@ class BlockCircuit:
         groups = list(zip(self.layers, states, strict=True))
         if self.inputs is not None:
             groups.append((self.inputs, x))
-        bias = next((crossbar.rows for crossbar in self.crossbars if crossbar.name.startswith("b")), None)
-        if bias is not None:
-            groups.append((bias, np.ones((len(x), 1))))
+        if self.bias is not None:
+            groups.append((self.bias, np.full((len(x), 1), bias)))
         for nodes, values in groups:
             voltage_v[:, nodes.p] = self.block.v_unit_v * values
             if nodes.n is not None:

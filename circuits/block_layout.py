@@ -221,6 +221,7 @@ def build(block: EnergyBlock) -> BlockCircuit:
         circuit=circuit,
         layers=layers,
         inputs=inputs,
+        bias=bias,
         crossbars=tuple(crossbars),
         leak_devices=frozen_indices(np.concatenate(leaks) if leaks else ()),
         image=frozen_indices(layout.image if len(layout.signs) > 1 else ()),

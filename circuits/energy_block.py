@@ -8,10 +8,12 @@ s = v / v_unit and F = g_unit v_unit^2 E.
 
 from dataclasses import dataclass
 from enum import Enum
+from numbers import Integral
 from typing import final
 
 import numpy as np
 
+from .choices import chosen
 from .clamp import Clamp
 from .diode import K_OVER_Q_V_PER_K, NOMINAL_TEMPERATURE_K
 from .errors import CircuitError
@@ -49,8 +51,8 @@ class NodeLayer:
     bias: bool = False
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise CircuitError(f"node layer: size = {self.size}; give one unit or more")
+        if isinstance(self.size, bool) or not isinstance(self.size, Integral) or self.size < 1:
+            raise CircuitError(f"node layer: size = {self.size!r}; give a whole number of units, one or more")
         if not (np.isfinite(self.leak_s) and self.leak_s >= 0):
             raise CircuitError(f"node layer: leak_s = {self.leak_s!r}; give zero or more")
 
@@ -93,6 +95,8 @@ class EnergyBlock:
         object.__setattr__(self, "layers", tuple(self.layers))
         object.__setattr__(self, "output_layers", tuple(self.output_layers))
         where = f"block '{self.name}'"
+        object.__setattr__(self, "drive", chosen(Drive, self.drive, f"{where}: drive", CircuitError))
+        object.__setattr__(self, "polarity", chosen(Polarity, self.polarity, f"{where}: polarity", CircuitError))
         if not self.layers:
             raise CircuitError(f"{where}: no node layers; give at least one")
         if self.n_inputs < 1:

@@ -50,11 +50,16 @@ def diode_currents(circuit: Circuit, voltage_v: Floats) -> tuple[Floats, Floats]
     return current, conductance / (1.0 + r_s * conductance)
 
 
-def matrix_product(matrix: sparse.csr_array, rows: Floats) -> Floats:
-    """Return rows @ matrix^T for a batch of row vectors, dense where the matrix is well filled."""
+def dense_if_filled(matrix: sparse.csr_array) -> Floats | sparse.csr_array:
+    """Return a matrix as it is faster to multiply with: dense where it is well filled."""
     n_entries = max(1, matrix.shape[0] * matrix.shape[1])
-    if matrix.nnz > DENSE_SHARE * n_entries:
-        return np.asarray(rows @ matrix.toarray().T)
+    return np.asarray(matrix.toarray()) if matrix.nnz > DENSE_SHARE * n_entries else matrix
+
+
+def times_rows(matrix: Floats | sparse.csr_array, rows: Floats) -> Floats:
+    """Return rows @ matrix^T for a batch of row vectors."""
+    if isinstance(matrix, np.ndarray):
+        return np.asarray(rows @ matrix.T)
     return np.ascontiguousarray((matrix @ rows.T).T)
 
 
@@ -70,7 +75,7 @@ def leaving_currents(circuit: Circuit, conductance_s: Floats, drives: Floats, vo
     Returns:
         [batch, n_nodes] A.
     """
-    leaving = matrix_product(laplacian(circuit, conductance_s), voltage_v)
+    leaving = times_rows(laplacian(circuit, conductance_s), voltage_v)
     if len(circuit.diodes):
         current, _ = diode_currents(circuit, voltage_v)
         branches = incidence_matrix(circuit, circuit.diodes.anode, circuit.diodes.cathode)
@@ -82,14 +87,114 @@ def leaving_currents(circuit: Circuit, conductance_s: Floats, drives: Floats, vo
     return np.asarray(leaving)
 
 
-@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # a simulator may return any voltage
+@final
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class KirchhoffLaw:
+    """Kirchhoff's current law of one topology, ready for many parameter sets.
+
+    Args:
+        topology: the analysed circuit.
+        spread: [n_unknowns, n_nodes] T^T.
+        diode_branches: [n_unknowns, n_diodes] T^T A_d^T.
+        source_branches: [n_unknowns, n_current_sources] T^T A_i^T.
+    """
+
+    topology: Topology
+    spread: sparse.csr_array
+    diode_branches: sparse.csr_array
+    source_branches: sparse.csr_array
+
+    def program(self, conductance_s: Floats) -> "KirchhoffProgram":
+        """Put conductances in, [n_resistors] S."""
+        circuit = self.topology.circuit
+        r = circuit.resistors
+        total = np.bincount(r.a, np.abs(conductance_s), circuit.n_nodes)
+        total += np.bincount(r.b, np.abs(conductance_s), circuit.n_nodes)
+        return KirchhoffProgram(
+            law=self,
+            rows=dense_if_filled(self.spread @ laplacian(circuit, conductance_s)),
+            magnitude_s=self.spread @ total,
+        )
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class KirchhoffProgram:
+    """Kirchhoff's law of one parameter set.
+
+    Args:
+        law: of the topology.
+        rows: [n_unknowns, n_nodes] S — T^T A^T diag(g) A.
+        magnitude_s: [n_unknowns] S — sum of |g| at each unknown.
+    """
+
+    law: KirchhoffLaw
+    rows: Floats | sparse.csr_array
+    magnitude_s: Floats
+
+    def residual(self, drives: Floats, voltage_v: Floats, *, voltage_tolerance_v: float) -> KirchhoffResidual:
+        """Return how far node voltages are from obeying Kirchhoff's current law.
+
+        Equation: r = T^T [A^T diag(g) A v + A_d^T I_d - i_sources]; tolerance per node = dv * (sum |g| + sum g_d),
+        since a voltage tolerance dv does not by itself bound a current.
+
+        Args:
+            drives: [batch, n_drives] V then A.
+            voltage_v: [batch, n_nodes] V.
+            voltage_tolerance_v: V — the solver's tolerance on a node voltage.
+
+        Returns:
+            the worst node of each sample.
+        """
+        topology = self.law.topology
+        circuit = topology.circuit
+        batch = len(voltage_v)
+        if not topology.n_unknowns:
+            none = np.zeros(batch)
+            return KirchhoffResidual(residual_a=none, tolerance_a=none + 1.0, node=np.zeros(batch, dtype=np.int64))
+        with np.errstate(
+            over="ignore", invalid="ignore", divide="ignore"
+        ):  # nonsense voltages are judged, not warned about
+            leaving = times_rows(self.rows, voltage_v)
+            scale = np.repeat(self.magnitude_s[np.newaxis], batch, axis=0)
+            if len(circuit.diodes):
+                current, g_d = diode_currents(circuit, voltage_v)
+                leaving = leaving + times_rows(self.law.diode_branches, current)
+                # A diode across a voltage source counts at neither end: its current returns through the source.
+                scale = scale + times_rows(abs(self.law.diode_branches), g_d)
+            if len(circuit.current_sources):
+                _, injected = circuit.source_values(drives)
+                leaving = leaving + times_rows(self.law.source_branches, injected)
+            residual = np.abs(leaving)
+            tolerance = voltage_tolerance_v * scale + np.finfo(float).tiny
+            tolerance = np.where(np.isfinite(tolerance), tolerance, 0.0)
+            ratio = residual / tolerance
+        worst = np.argmax(np.where(np.isnan(ratio), np.inf, ratio), axis=1)
+        sample = np.arange(batch)
+        return KirchhoffResidual(
+            residual_a=residual[sample, worst],
+            tolerance_a=tolerance[sample, worst],
+            node=topology.node_of_unknown[worst],
+        )
+
+
+def kirchhoff_law(topology: Topology) -> KirchhoffLaw:
+    """Return Kirchhoff's law of a topology."""
+    circuit = topology.circuit
+    spread = topology.unknown_matrix().T.tocsr()
+    d, i = circuit.diodes, circuit.current_sources
+    return KirchhoffLaw(
+        topology=topology,
+        spread=spread,
+        diode_branches=(spread @ incidence_matrix(circuit, d.anode, d.cathode).T).tocsr(),
+        source_branches=(spread @ incidence_matrix(circuit, i.start, i.end).T).tocsr(),
+    )
+
+
 def kirchhoff_residual(
     topology: Topology, conductance_s: Floats, drives: Floats, voltage_v: Floats, *, voltage_tolerance_v: float
 ) -> KirchhoffResidual:
-    """Return how far node voltages are from obeying Kirchhoff's current law.
-
-    Equation: r = T^T [A^T diag(g) A v + A_d^T I_d - i_sources]; tolerance per node = dv * (sum |g| + sum g_d), since a
-    voltage tolerance dv does not by itself bound a current.
+    """Return the residual of one batch: `KirchhoffProgram.residual` for those who need it once.
 
     Args:
         topology: the analysed circuit.
@@ -99,32 +204,10 @@ def kirchhoff_residual(
         voltage_tolerance_v: V — the solver's tolerance on a node voltage.
 
     Returns:
-        the worst node of each sample; nothing is tolerated where a diode's current overflows.
+        the worst node of each sample.
     """
-    circuit = topology.circuit
-    spread = topology.unknown_matrix()
-    residual = np.abs(spread.T @ leaving_currents(circuit, conductance_s, drives, voltage_v).T).T
-    r = circuit.resistors
-    total = np.bincount(r.a, np.abs(conductance_s), circuit.n_nodes)
-    total += np.bincount(r.b, np.abs(conductance_s), circuit.n_nodes)
-    scale = np.tile(spread.T @ total, (len(voltage_v), 1))
-    if len(circuit.diodes):
-        _, g_d = diode_currents(circuit, voltage_v)
-        # A diode across a voltage source counts at neither end: its current returns through the source.
-        touching = np.abs(incidence_matrix(circuit, circuit.diodes.anode, circuit.diodes.cathode) @ spread)
-        scale = scale + (touching.T @ g_d.T).T
-    tolerance = voltage_tolerance_v * scale + np.finfo(float).tiny
-    tolerance = np.where(np.isfinite(tolerance), tolerance, 0.0)
-    if residual.shape[1] == 0:
-        none = np.zeros(len(voltage_v))
-        return KirchhoffResidual(residual_a=none, tolerance_a=none + 1.0, node=np.zeros(len(none), dtype=np.int64))
-    worst = np.argmax(np.where(np.isnan(residual), np.inf, residual / tolerance), axis=1)
-    sample = np.arange(len(voltage_v))
-    return KirchhoffResidual(
-        residual_a=residual[sample, worst],
-        tolerance_a=tolerance[sample, worst],
-        node=topology.node_of_unknown[worst],
-    )
+    program = kirchhoff_law(topology).program(conductance_s)
+    return program.residual(drives, voltage_v, voltage_tolerance_v=voltage_tolerance_v)
 
 
 def source_currents(topology: Topology, conductance_s: Floats, drives: Floats, voltage_v: Floats) -> Floats:

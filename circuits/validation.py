@@ -98,6 +98,12 @@ def check_values(circuit: Circuit) -> None:
         )
     if not (np.isfinite(circuit.temperature_k) and circuit.temperature_k > 0):
         raise CircuitError(f"circuit '{circuit.name}': temperature {circuit.temperature_k} K is not above zero")
+    if not (np.isfinite(circuit.gmin_s) and circuit.gmin_s >= 0):
+        raise CircuitError(f"circuit '{circuit.name}': gmin_s = {circuit.gmin_s!r}; give a finite value, zero or more")
+    if not (np.isfinite(circuit.k_over_q_v_per_k) and circuit.k_over_q_v_per_k > 0):
+        raise CircuitError(
+            f"circuit '{circuit.name}': k_over_q_v_per_k = {circuit.k_over_q_v_per_k!r}; it is near 8.617e-5 V/K"
+        )
 
 
 def check_conducting_paths(circuit: Circuit) -> None:

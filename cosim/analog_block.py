@@ -6,24 +6,25 @@ Nest & Ernoult 2024: each block returns its conductance gradients and hands dL/d
 
 import copy
 from enum import Enum
-from typing import Any, Self, final
+from typing import Any, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.optim import Optimizer
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from circuits.arrays import Floats
 from circuits.block_circuit import BlockCircuit
 from circuits.block_layout import build
+from circuits.choices import chosen
 from circuits.energy_block import EnergyBlock, Polarity
 
+from .conductance import Conductance
 from .converters import Converters, Ranges
 from .errors import BlockError
 from .phase_settings import PhaseSettings
-from .phases import Counters, FreePhase, Gradients, Phases
+from .phases import FreePhase, Gradients, Phases
+from .reading import Counters
 from .relaxation import Relaxation, RelaxationOptions
 from .simulators.base import AbstractSimulator
 
@@ -33,54 +34,6 @@ class Gradient(Enum):
 
     EP = "ep"  # nudged phases, in any simulator
     IMPLICIT = "implicit"  # a small-signal solve at the free equilibrium: exact, newton only
-
-
-@final
-class Conductance(nn.Parameter):
-    """A trainable conductance with its window, in units of g_unit."""
-
-    window: tuple[float, float]
-
-    def __new__(cls, data: Tensor, window: tuple[float, float], requires_grad: bool = True) -> Self:
-        """Make a parameter that remembers its window."""
-        parameter: Self = torch.Tensor._make_subclass(cls, data, requires_grad)
-        parameter.window = window
-        return parameter
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Conductance":
-        if id(self) not in memo:
-            memo[id(self)] = Conductance(self.data.clone(), self.window, self.requires_grad)
-        copied: Conductance = memo[id(self)]
-        return copied
-
-
-def _keep_in_window(optimizer: Optimizer, _args: object = None, _kwargs: object = None) -> None:
-    """Put every conductance of an optimiser back into its window: a device has no other values."""
-    with torch.no_grad():
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                if isinstance(parameter, Conductance):
-                    parameter.clamp_(*parameter.window)
-
-
-def _keep_closure_in_window(
-    optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Project before each evaluation of a closure too: LBFGS moves the weights several times within one step."""
-    closure = args[1] if len(args) > 1 else kwargs.get("closure")
-    if closure is None:
-        return None
-
-    def projected() -> Any:
-        _keep_in_window(optimizer)
-        return closure()
-
-    return (args[0], projected, *args[2:]), {key: kwargs[key] for key in kwargs if key != "closure"}
-
-
-# A module does not know its optimiser, so the projection hooks into all of them; it acts on conductances only.
-register_optimizer_step_pre_hook(_keep_closure_in_window)
-register_optimizer_step_post_hook(_keep_in_window)
 
 
 class _Relax(torch.autograd.Function):
@@ -100,8 +53,13 @@ class _Relax(torch.autograd.Function):
         """Relax the nudged phases; return gradients for x and each conductance."""
         parameters = ctx.saved_tensors
         block: AnalogBlock = ctx.block
-        gradients = block.nudged_phases(ctx.free, ds, want_x=ctx.needs_input_grad[0])
+        want_conductances = any(ctx.needs_input_grad[2:])
+        gradients = block.nudged_phases(
+            ctx.free, ds, want_x=ctx.needs_input_grad[0], want_conductances=want_conductances
+        )
         x_gradient = None if gradients.x is None else torch.as_tensor(gradients.x, dtype=ds.dtype, device=ds.device)
+        if not want_conductances:
+            return (x_gradient, None, *(None for _ in parameters))
         columns = [plus for plus, _ in gradients.conductances.values()]
         columns += [minus for _, minus in gradients.conductances.values() if minus is not None]
         tensors = (
@@ -109,6 +67,15 @@ class _Relax(torch.autograd.Function):
             for column, parameter in zip(columns, parameters, strict=True)
         )
         return (x_gradient, None, *tensors)
+
+
+def _restore_windows(module: nn.Module, _incompatible: object) -> None:
+    """Give plain parameters their window back: `load_state_dict(assign=True)` puts tensors in their place."""
+    if isinstance(module, AnalogBlock):
+        for group in (module.g_plus, module.g_minus):
+            for name, parameter in group.items():
+                if not isinstance(parameter, Conductance):
+                    group[name] = Conductance(parameter.detach(), module.block.window, parameter.requires_grad)
 
 
 @final
@@ -142,6 +109,7 @@ class AnalogBlock(nn.Module):
         relaxation: RelaxationOptions | None = None,
     ) -> None:
         super().__init__()
+        gradient = chosen(Gradient, gradient, f"block '{block.name}': gradient", BlockError)
         if gradient is Gradient.IMPLICIT and not simulator.has_small_signal:
             raise BlockError(
                 f"block '{block.name}': {simulator.name} has no small-signal analysis, which implicit gradients need; "
@@ -168,13 +136,14 @@ class AnalogBlock(nn.Module):
             self.relaxation_options.solver,
         )
         self._clamped_share: float | None = None
+        self.register_load_state_dict_post_hook(_restore_windows)  # type: ignore[no-untyped-call]  # torch's
 
     def _initialise(self, generator: torch.Generator | None) -> None:
         """Draw weights of variance 1 / n_rows; the smaller device of a pair sits at g_min."""
         low, high = self.block.window
         for crossbar in self.circuit.crossbars:
             w = torch.randn(crossbar.shape, generator=generator) / crossbar.shape[0] ** 0.5
-            w = torch.zeros_like(w) if crossbar.name.startswith("b") else w
+            w = torch.zeros_like(w) if crossbar.rows is self.circuit.bias else w
             if self.block.polarity is Polarity.SINGLE:
                 self.g_plus[crossbar.name] = Conductance((low + w.abs()).clamp_(low, high), self.block.window)
             else:
@@ -247,7 +216,7 @@ class AnalogBlock(nn.Module):
         self._store_ranges()
         return free
 
-    def nudged_phases(self, free: FreePhase, ds: Tensor, *, want_x: bool) -> Gradients:
+    def nudged_phases(self, free: FreePhase, ds: Tensor, *, want_x: bool, want_conductances: bool = True) -> Gradients:
         """Relax the nudged phases for dL/ds, [batch, n_outputs]; `backward` without autograd."""
         gradient = ds.detach().double().cpu().numpy()
         if not np.isfinite(gradient).all():
@@ -258,7 +227,9 @@ class AnalogBlock(nn.Module):
             )
         if self.gradient is Gradient.IMPLICIT:
             return self._phases.implicit(free, gradient, want_x=want_x)
-        result = self._phases.nudged(free, gradient, want_x=want_x, learn=self.training)
+        result = self._phases.nudged(
+            free, gradient, want_x=want_x, learn=self.training, want_conductances=want_conductances
+        )
         self._store_ranges()
         return result
 

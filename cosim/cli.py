@@ -105,7 +105,7 @@ def doctor(json_file: str | None) -> None:
 @click.argument("config", type=FOLDER)
 @click.option("--out", required=True, type=FOLDER, metavar="RUN", help="Run folder; made new.")
 @click.option("--resume", is_flag=True, help="Go on after the run folder's last checkpoint.")
-@click.option("--force", is_flag=True, help="Replace a run that is there.")
+@click.option("--force", is_flag=True, help="Replace a run that is there; files of your own in it are refused.")
 @SET_OPTION
 @JSON_OPTION
 def train(
@@ -143,7 +143,12 @@ def evaluate(run: Path, simulator: str | None, json_file: str | None) -> None:
 
 @main.command()
 @click.argument("target", metavar="RUN|CONFIG", type=FOLDER)
-@click.option("--out", type=FOLDER, metavar="FOLDER", help="Where the bar plot goes; a run folder by default.")
+@click.option(
+    "--out",
+    type=FOLDER,
+    metavar="FOLDER",
+    help="Folder that gets the bar plot, made if missing; by default the RUN itself, nothing for a CONFIG.",
+)
 @click.option("--beta", type=float, help="Another nudge than the network's own.")
 @JSON_OPTION
 def gradcheck(target: Path, out: Path | None, beta: float | None, json_file: str | None) -> None:

@@ -157,7 +157,7 @@ def _examine_library(problems: list[Problem]) -> tuple[str | None, int | None, f
         return path, None, None
 
     def measure() -> float:
-        from .simulators.ngspice.library import measure_k_over_q  # noqa: PLC0415
+        from .simulators.ngspice.thermal import measure_k_over_q  # noqa: PLC0415
 
         return measure_k_over_q()
 

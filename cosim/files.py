@@ -6,14 +6,17 @@ flushed to the disk, and then moved into place in one step.
 
 import errno
 import json
+import math
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from .errors import RunError
+
+PART = ".part"  # ends the name of a file that is not whole yet; a killed run may leave one
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -27,16 +30,15 @@ def write_atomically(path: Path, content: bytes) -> None:
         RunError: if it cannot be written, with the reason and the next step.
     """
     with explained(path):
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        part = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PART}")
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with part.open("xb") as file:  # with the permissions that the user's umask leaves, as any new file
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).chmod(0o644)  # mkstemp's files are their owner's alone
-            os.replace(name, path)  # noqa: PTH105  the one step; tests stand in for it
+            os.replace(part, path)  # noqa: PTH105  the one step; tests stand in for it
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
 
@@ -58,9 +60,35 @@ def append_line(path: Path, line: str) -> None:
             raise
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder that files can be written to, its parents too; one that is there will do.
+
+    Raises:
+        RunError: as `write_atomically`.
+    """
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
 def format_json(value: Any) -> str:
-    """Return JSON for people and programs: indented, no NaN (which is no JSON)."""
-    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+    """Return JSON for people and programs: indented; null for NaN and infinities, which JSON has not."""
+    return json.dumps(_finite_or_none(value), indent=2, allow_nan=False) + "\n"
+
+
+def format_json_line(value: Any) -> str:
+    """Return the same on one line, without its end."""
+    return json.dumps(_finite_or_none(value), allow_nan=False)
+
+
+def _finite_or_none(value: Any) -> Any:
+    """Replace the numbers that JSON has not, however deep."""
+    if isinstance(value, dict):
+        return {key: _finite_or_none(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite_or_none(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager
@@ -75,6 +103,7 @@ def explained(path: Path) -> Iterator[None]:
             errno.EACCES: "no permission: choose a folder that you may write to",
             errno.EROFS: "the file system is read-only: choose another folder",
             errno.ENOENT: "its folder does not exist: make it",
+            errno.EEXIST: "a file of that name is in the way: choose another name",
         }
         reason = advice.get(error.errno or 0, f"{error.strerror or error}: see to that")
         raise RunError(

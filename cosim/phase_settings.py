@@ -6,6 +6,8 @@ from typing import final
 
 import numpy as np
 
+from circuits.choices import chosen
+
 from .errors import BlockError
 
 
@@ -58,6 +60,14 @@ class PhaseSettings:
     parameter_read: ParameterRead = ParameterRead.LOCAL
 
     def __post_init__(self) -> None:
+        for field, kind in (
+            ("nudging", Nudging),
+            ("scaling", NudgeScaling),
+            ("difference_read", DifferenceRead),
+            ("parameter_read", ParameterRead),
+        ):
+            value = chosen(kind, getattr(self, field), f"phases: {field}", BlockError)
+            object.__setattr__(self, field, value)
         if not (np.isfinite(self.beta) and self.beta > 0):
             raise BlockError(
                 f"phases: beta = {self.beta!r}; equilibrium propagation divides by it, so give a finite value above "

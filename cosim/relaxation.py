@@ -10,13 +10,23 @@ from typing import final
 import numpy as np
 
 from circuits.arrays import Floats, Indices
+from circuits.choices import chosen
 from circuits.circuit import Circuit
+from circuits.kirchhoff import KirchhoffLaw, KirchhoffProgram, kirchhoff_law
 from circuits.reductions import AbstractProgram, AbstractReduction, Chain, fold, mirror
+from circuits.topology import analyse
 from netlists.lowering import lower
 from netlists.netlist import SolverOptions
 
 from .errors import SimulationError
-from .simulators.base import AbstractSession, AbstractSimulator, OnFailure, OperatingPoint
+from .simulators.base import (
+    RESIDUAL_SCALE_V,
+    AbstractSession,
+    AbstractSimulator,
+    OnFailure,
+    OperatingPoint,
+    raise_first_failure,
+)
 
 
 class Reduce(Enum):
@@ -34,8 +44,6 @@ class _Route:
     def __init__(self, circuit: Circuit, reduction: AbstractReduction | None) -> None:
         self.reduction = reduction
         self.circuit = circuit if reduction is None else reduction.reduced
-        names = {name: k for k, name in enumerate(circuit.nodes)}
-        self.full_index: Indices = np.array([names[name] for name in self.circuit.nodes])
         self.session: AbstractSession | None = None
         self.conductance_s: Floats | None = None
         self.program: AbstractProgram | None = None
@@ -57,6 +65,9 @@ class RelaxationOptions:
 
     reduce: Reduce = Reduce.MIRROR
     solver: SolverOptions = field(default_factory=SolverOptions)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reduce", chosen(Reduce, self.reduce, "relaxation: reduce", SimulationError))
 
 
 @final
@@ -80,6 +91,9 @@ class Relaxation:
         self.circuit = circuit
         self._simulator = simulator
         self._options = options or RelaxationOptions()
+        self._law: KirchhoffLaw | None = None
+        self._kirchhoff: KirchhoffProgram | None = None
+        self._kirchhoff_s: Floats | None = None
         self._routes = [_Route(circuit, reduction) for reduction in self._reductions(circuit, image)]
 
     def _reductions(self, circuit: Circuit, image: Indices) -> list[AbstractReduction | None]:
@@ -127,7 +141,7 @@ class Relaxation:
             on_failure: raise, or record the failing samples.
 
         Returns:
-            equilibria with the full circuit's nodes; residuals are those of the circuit that was solved.
+            equilibria with the full circuit's nodes, held against the full circuit's Kirchhoff law.
 
         Raises:
             CircuitError, ConvergenceError: as `AbstractSession.solve`.
@@ -142,11 +156,39 @@ class Relaxation:
             start_v=None if start_v is None else program.restrict(start_v),
             on_failure=on_failure,
         )
-        return replace(
+        return self._judged(conductance_s, drives, program.expand(drives, point.voltage_v), point, on_failure)
+
+    def _judged(
+        self,
+        conductance_s: Floats,
+        drives: Floats,
+        voltage_v: Floats,
+        point: OperatingPoint,
+        on_failure: OnFailure,
+    ) -> OperatingPoint:
+        """Return a reduced circuit's result as the full circuit's, held against the full circuit's Kirchhoff law."""
+        last_s = self._kirchhoff_s
+        if self._kirchhoff is None or last_s is None or not np.array_equal(last_s, conductance_s):
+            self._law = self._law or kirchhoff_law(analyse(self.circuit))
+            self._kirchhoff, self._kirchhoff_s = self._law.program(conductance_s), conductance_s.copy()
+        tolerance_v = self._options.solver.voltage_tolerance_v(RESIDUAL_SCALE_V)
+        judged = self._kirchhoff.residual(drives, voltage_v, voltage_tolerance_v=tolerance_v)
+        converged = point.converged
+        if self._simulator.is_exact:
+            with np.errstate(invalid="ignore"):  # samples that were not solved are NaN
+                converged = converged & (judged.residual_a <= judged.tolerance_a)
+        voltage_v[~converged] = np.nan
+        full = replace(
             point,
-            voltage_v=program.expand(drives, point.voltage_v),
-            worst_node=route.full_index[point.worst_node],
+            voltage_v=voltage_v,
+            residual_a=judged.residual_a,
+            tolerance_a=judged.tolerance_a,
+            worst_node=judged.node,
+            converged=converged,
         )
+        if on_failure is OnFailure.RAISE:
+            raise_first_failure(self.circuit, full, self._simulator.name)
+        return full
 
     def small_signal(self, conductance_s: Floats, drives: Floats, voltage_v: Floats, drive_change: Floats) -> Floats:
         """Return how the node voltages change with the drives at an operating point, [batch, n_nodes] V per unit.

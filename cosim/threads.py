@@ -11,12 +11,6 @@ import torch
 from threadpoolctl import threadpool_limits
 
 
-def use_one_thread() -> None:
-    """Limit torch and the BLAS under numpy and scipy to one thread, for this process."""
-    torch.set_num_threads(1)
-    threadpool_limits(limits=1)
-
-
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
     """Limit torch to one thread inside a block, for code that runs in a user's own process."""
@@ -26,3 +20,11 @@ def one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Limit torch and the BLAS under numpy and scipy to one thread inside a block; also a decorator."""
+    # torch outside: inside the other's limit it would take one for its own number of threads.
+    with one_torch_thread(), threadpool_limits(limits=1):
+        yield

@@ -3,6 +3,7 @@
 One netlist has two spellings (spice_writer); both use the names decided here, so no node name is parsed elsewhere.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import final
 
@@ -29,6 +30,9 @@ class SolverOptions:
         vntol_v: V — absolute tolerance of a voltage.
         max_iterations: of a cold operating point (itl1).
         max_sweep_iterations: of a further point of a sweep (itl2).
+
+    Raises:
+        NetlistError: for a tolerance that is not finite and above zero, or a limit below one iteration.
     """
 
     reltol: float = 1e-12
@@ -36,6 +40,16 @@ class SolverOptions:
     vntol_v: float = 1e-13
     max_iterations: int = 500
     max_sweep_iterations: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("reltol", "abstol_a", "vntol_v"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:  # nan, too
+                raise NetlistError(f"solver options: {name} = {value}; give a finite number above zero")
+        for name in ("max_iterations", "max_sweep_iterations"):
+            value = getattr(self, name)
+            if not value >= 1 or value % 1:  # nan, too
+                raise NetlistError(f"solver options: {name} = {value}; give a whole number, 1 or more")
 
     def voltage_tolerance_v(self, scale_v: float) -> float:
         """Return the voltage error that the options allow at a voltage scale: reltol * scale + vntol."""

@@ -5,13 +5,20 @@ import math
 from PySpice.Spice.Netlist import Circuit as PySpiceCircuit
 
 from circuits.circuit import Circuit
+from circuits.diode import NOMINAL_TEMPERATURE_K
 
 from .lowering import lower
 from .spice_writer import OPEN_OHM, ZERO_CELSIUS_K
 
 
 def to_pyspice(circuit: Circuit) -> PySpiceCircuit:
-    """Return a circuit as a PySpice circuit with the same operating point.
+    """Return a circuit as a PySpice circuit with the same operating point, in a deck or in PySpice's simulator.
+
+    The circuit's temperature stands on each diode: `.simulator()` of PySpice sets its own (27 C) for the whole deck,
+    and a temperature given to it does not reach the diodes.
+
+    On Debian and Ubuntu PySpice 1.5 does not find libngspice by itself. Call `ngspice_library()` (from
+    `cosim.simulators.ngspice.library`) once before `.simulator()`: it loads the library that PySpice then uses, too.
 
     Args:
         circuit: any circuit; driven sources get the values they have in it.
@@ -25,10 +32,11 @@ def to_pyspice(circuit: Circuit) -> PySpiceCircuit:
     """
     netlist, _ = lower(circuit)
     nodes, options = netlist.nodes, netlist.options
+    temperature_c = circuit.temperature_k - ZERO_CELSIUS_K
     target = PySpiceCircuit(" ".join(circuit.name.split()))  # a line feed in a title would be a SPICE line
     target.raw_spice = (
         f".options reltol={options.reltol!r} abstol={options.abstol_a!r} vntol={options.vntol_v!r} "
-        f"gmin={circuit.gmin_s!r} temp={circuit.temperature_k - ZERO_CELSIUS_K!r}\n"
+        f"gmin={circuit.gmin_s!r} temp={temperature_c!r}\n"
     )
     for name, model in zip(netlist.models, circuit.diodes.models, strict=True):
         target.model(
@@ -39,6 +47,7 @@ def to_pyspice(circuit: Circuit) -> PySpiceCircuit:
             RS=model.series_resistance_ohm,
             EG=model.activation_energy_ev,
             XTI=model.saturation_exponent,
+            TNOM=NOMINAL_TEMPERATURE_K - ZERO_CELSIUS_K,
         )
     r, d, c = circuit.resistors, circuit.diodes, circuit.capacitors
     v, i = circuit.voltage_sources, circuit.current_sources
@@ -46,7 +55,8 @@ def to_pyspice(circuit: Circuit) -> PySpiceCircuit:
         g = float(r.conductance_s[k])
         target.R(name[1:], nodes[r.a[k]], nodes[r.b[k]], OPEN_OHM if math.isclose(g, 0.0, abs_tol=0.0) else 1.0 / g)
     for k, name in enumerate(netlist.diodes):
-        target.D(name[1:], nodes[d.anode[k]], nodes[d.cathode[k]], model=netlist.models[d.model[k]])
+        anode, cathode, model_name = nodes[d.anode[k]], nodes[d.cathode[k]], netlist.models[d.model[k]]
+        target.D(name[1:], anode, cathode, model=model_name, temperature=temperature_c)
     for k, name in enumerate(netlist.voltage_sources):
         target.V(name[1:], nodes[v.plus[k]], nodes[v.minus[k]], float(v.voltage_v[k]))
     for k, name in enumerate(netlist.current_sources):

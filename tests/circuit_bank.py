@@ -188,6 +188,17 @@ def _parallel_and_shorted() -> Case:
     return Case(b.build(), {"out": 2.0}, {"s": 2e-3})
 
 
+def _numbered_nodes() -> Case:
+    # The usual names in SPICE; libngspice reports them in another way than other names.
+    b = CircuitBuilder("numbered nodes").voltage_source("1", "1", "0", 6.0).resistor("1", "1", "2", 1e-3)
+    b.resistor("2", "2", "0", 1e-3).resistor("3", "2", "3x", 1e-3).resistor("4", "3x", "1e3", 1e-3)
+    b.resistor("5", "1e3", "0", 0.5e-3)
+    # From the far end: 2 + 1 + 1 kohm beside 1 kohm is 0.8 kohm, behind 1 kohm.
+    second = 6.0 * 0.8 / 1.8
+    voltages = {"1": 6.0, "2": second, "3x": second * 3 / 4, "1e3": second / 2}
+    return Case(b.build(), voltages, {"1": (6.0 - second) * 1e-3})
+
+
 BANK = {
     case.circuit.name: case
     for case in (
@@ -211,5 +222,6 @@ BANK = {
         _sharp_overdriven(),
         _open_capacitor(),
         _parallel_and_shorted(),
+        _numbered_nodes(),
     )
 }

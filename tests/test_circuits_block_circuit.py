@@ -244,7 +244,7 @@ def test_block_refuses(settings: dict, message: str) -> None:
 
 
 def test_layer_and_clamp_refuse() -> None:
-    with pytest.raises(CircuitError, match=r"node layer: size = 0; give one unit or more"):
+    with pytest.raises(CircuitError, match=r"node layer: size = 0; give a whole number of units, one or more"):
         NodeLayer(size=0)
     with pytest.raises(CircuitError, match=r"node layer: leak_s = -1.0; give zero or more"):
         NodeLayer(size=1, leak_s=-1.0)

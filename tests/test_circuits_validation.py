@@ -184,3 +184,17 @@ def test_circuit_refuses_inconsistent_tables() -> None:
 def test_builder_refuses_names_that_are_none(name: str) -> None:
     with pytest.raises(CircuitError, match=r"circuit 'amp': '.*\n?' cannot name a node"):
         start().resistor("x", name, "0", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("gmin_s", math.nan, "gmin_s = nan; give a finite value"),
+        ("gmin_s", -1.0, "gmin_s = -1.0; give a finite value"),
+        ("k_over_q_v_per_k", math.nan, "k_over_q_v_per_k = nan; it is near 8.617e-5"),
+    ],
+)
+def test_constants_of_the_diodes(field: str, value: float, message: str) -> None:
+    circuit = start().resistor("q", "out", "0", 1.0).build()
+    with pytest.raises(CircuitError, match=message):
+        validate(replace(circuit, **{field: value}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from analog_blocks import analog, draw_block, gradients, relative_error, small_b
 from torch import nn
 
 from circuits import Clamp, Drive, EnergyBlock, NodeLayer, Polarity
-from cosim.analog_block import AnalogBlock, Conductance, Gradient
+from cosim.analog_block import AnalogBlock, Gradient
+from cosim.conductance import Conductance
 from cosim.converters import Converters
 from cosim.errors import BlockError, ConvergenceError
 from cosim.phase_settings import DifferenceRead, PhaseSettings
@@ -469,3 +471,27 @@ def test_backward_without_a_free_phase_of_these_weights_is_not_confused() -> Non
 def test_implicit_gradient_needs_newton() -> None:
     with pytest.raises(BlockError, match=r"block 'first': ngspice has no small-signal analysis, .*; use newton"):
         make_block(simulator=NgspiceSimulator(), gradient=Gradient.IMPLICIT)
+
+
+def test_window_survives_assigned_and_pickled_weights() -> None:
+    block, other = make_block(), make_block()
+    other.load_state_dict(block.state_dict(), assign=True)
+    optimizer = torch.optim.SGD(other.parameters(), lr=1e3)
+    other(draw_x(2, 4)).sum().backward()
+    optimizer.step()
+    low, high = other.block.window
+    for parameter in other.parameters():
+        assert isinstance(parameter, Conductance)
+        assert low <= parameter.min()
+        assert parameter.max() <= high
+    weight = next(block.parameters())
+    restored = pickle.loads(pickle.dumps(weight))  # noqa: S301  what multiprocessing does with a parameter
+    assert isinstance(restored, Conductance)
+    assert restored.window == weight.window
+    assert torch.equal(restored, weight)
+
+
+def test_gradient_by_word() -> None:
+    assert make_block(gradient="implicit").gradient is Gradient.IMPLICIT
+    with pytest.raises(BlockError, match=r"block 'first': gradient = 'exact'; allowed are 'ep', 'implicit'"):
+        make_block(gradient="exact")

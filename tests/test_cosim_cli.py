@@ -159,6 +159,35 @@ def test_a_warning_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert result.stderr == "warning: raise beta\ntellegen: stop here\n"
 
 
+def test_a_nudge_too_small_is_one_sentence_on_standard_error(tmp_path: Path) -> None:
+    few = ("phases.beta=1e-12", "training.epochs=1", "data.test_size=1700")
+    options = [word for text in few for word in ("--set", text)]
+    arguments = ["train", str(write_small(tmp_path)), "--out", str(tmp_path / "run"), *options]
+    code = "from cosim.cli import main; main()"  # a process of its own: pytest's filters make warnings errors
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, timeout=120
+    )
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("warning: block 'first': the nudge beta = 1e-12 moves the outputs by at most ")
+    assert line.endswith("raise beta")
+    assert "warning" not in result.stdout
+
+
+def test_help_says_what_the_gradient_checks_folder_is_for() -> None:
+    text = " ".join(invoke("gradcheck", "--help").output.split())
+    assert "Folder that gets the bar plot, made if missing; by default the RUN itself" in text
+
+
+def test_force_spares_what_is_no_run(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    (model / "weights").mkdir(parents=True)
+    (model / "config.json").write_text('{"model_type": "bert"}')
+    result = invoke("train", write_small(tmp_path), "--out", model, "--force")
+    assert result.exit_code == 2
+    assert "so --force does not replace it; choose another --out" in result.stderr
+    assert {path.name for path in model.iterdir()} == {"config.json", "weights"}
+
+
 def test_a_defect_of_ours_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from cosim.training import run as run_module
 

@@ -11,7 +11,7 @@ from circuits.diode import K_OVER_Q_V_PER_K
 from cosim import cli, doctor
 from cosim.doctor import diagnose
 from cosim.errors import SimulatorNotFound
-from cosim.simulators.ngspice import library
+from cosim.simulators.ngspice import library, thermal
 
 
 @pytest.mark.ngspice
@@ -73,7 +73,7 @@ def test_simulators_that_disagree_fail_the_check(monkeypatch: pytest.MonkeyPatch
 def test_an_unphysical_constant_fails_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "find_ngspice_library", lambda: "libngspice.so.0")
     monkeypatch.setattr(library, "ngspice_library", lambda: SimpleNamespace(path="x", version=39))
-    monkeypatch.setattr(library, "measure_k_over_q", lambda: 8.7e-5)
+    monkeypatch.setattr(thermal, "measure_k_over_q", lambda: 8.7e-5)
     monkeypatch.setattr(doctor, "_solve_in_ngspice", lambda _k_over_q: 1.5)
     assert any("no physical constant" in problem.what for problem in diagnose().problems)
 

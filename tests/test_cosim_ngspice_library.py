@@ -3,6 +3,7 @@
 import ctypes
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from cosim.errors import SimulatorNotFound
 from cosim.simulators.ngspice import library as library_module
 from cosim.simulators.ngspice.console import ConsoleLine, LineKind, classify, summarise
 from cosim.simulators.ngspice.deck import StreamedDeck
-from cosim.simulators.ngspice.library import find_ngspice_library, measure_k_over_q, ngspice_library
+from cosim.simulators.ngspice.library import find_ngspice_library, ngspice_library
 from cosim.simulators.ngspice.sweep import run_sweep
+from cosim.simulators.ngspice.thermal import measure_k_over_q
 
 pytestmark = pytest.mark.ngspice
 
@@ -39,6 +41,18 @@ def test_variable_that_names_no_file_is_reported(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(
         SimulatorNotFound, match=r"NGSPICE_LIBRARY_PATH names '/no/such/libngspice.so.0', which is no file"
     ):
+        find_ngspice_library()
+
+
+@pytest.mark.parametrize("name", ["libngspice{}.so.0", "libngspice.so.0{}", "libngspice.so.0"])
+def test_variable_may_hold_the_placeholder_of_pyspice(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "libngspice.so.0").touch()
+    monkeypatch.setenv("NGSPICE_LIBRARY_PATH", str(tmp_path / name))
+    assert find_ngspice_library() == str(tmp_path / "libngspice.so.0")
+    monkeypatch.setenv("NGSPICE_LIBRARY_PATH", "{}")
+    with pytest.raises(SimulatorNotFound, match=r"NGSPICE_LIBRARY_PATH names '\{\}', which is no file"):
         find_ngspice_library()
 
 
@@ -163,6 +177,24 @@ def test_pyspice_simulators_share_the_library() -> None:
         analysis = simulator.operating_point()
         assert float(np.asarray(analysis.nodes["out"])[0]) == pytest.approx(6.0, abs=1e-9)
         assert run_sweep(DIVIDER, np.array([[4.0]])).values.tobytes() == before.values.tobytes()
+
+
+def test_vectors_of_numbered_nodes_go_by_the_names_of_the_deck() -> None:
+    library = ngspice_library()
+    names: list[str] = []
+    with library.lock:
+        library.unload_all()
+        library.on_vectors = names.extend
+        try:
+            library.load_deck("* numbers\nv1 1 0 3\nr1 1 2a 1000\nr2 2a out 1000\nr3 out 0 1000\n.save all\n.end\n")
+            library.command("op")
+            assert sorted(names) == ["1", "2a", "out", "v1#branch"]
+            values = [library.read_vector(name) for name in ("1", "2a", "out")]
+            assert [library.vector_length(name) for name in names] == [1, 1, 1, 1]
+        finally:
+            library.on_vectors = None
+            library.unload_all()
+    assert [float(value[0]) for value in values if value is not None] == pytest.approx([3.0, 2.0, 1.0])
 
 
 class _Value(ctypes.Structure):

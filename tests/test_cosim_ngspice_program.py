@@ -14,7 +14,8 @@ from random_blocks import random_block
 from circuits import CircuitBuilder, Clamp, DiodeModel, Drive, EnergyBlock, NodeLayer, build
 from circuits.kirchhoff import diode_currents
 from circuits.reductions import Chain, fold, mirror
-from cosim.errors import ResultError, SimulatorNotFound
+from cosim.errors import ConvergenceError, ResultError, SimulationError, SimulatorNotFound
+from cosim.simulators.ngspice import program
 from cosim.simulators.ngspice.program import parse_raw, run_program, solve_standalone
 from netlists import SolverOptions, format_standalone, lower
 
@@ -85,10 +86,10 @@ def test_reductions_in_ngspice(drive: Drive) -> None:
     assert rows is not None
     for reduction in (fold(circuit), half, Chain(first=half, second=rows)):
         assert reduction is not None
-        program = reduction.program(b.conductance_s)
-        assert program is not None
-        small = solve(reduction.reduced, program.conductance_s, program.drives(b.drives))
-        np.testing.assert_allclose(program.expand(b.drives, small), full, atol=1e-9, rtol=0)
+        reduced = reduction.program(b.conductance_s)
+        assert reduced is not None
+        small = solve(reduction.reduced, reduced.conductance_s, reduced.drives(b.drives))
+        np.testing.assert_allclose(reduced.expand(b.drives, small), full, atol=1e-9, rtol=0)
 
 
 @pytest.mark.ngspice
@@ -219,11 +220,54 @@ def test_raw_file_by_hand() -> None:
         (raw(plots=2), r"more than one plot, or junk"),
         (raw(points=0, values=0), r"announces 2 vectors of 0 points"),
         (raw(flags="complex"), r"holds 'complex' values; expected real ones"),
+        (
+            raw().replace(b"No. Variables: 2", b"No. Variables: two"),
+            r"has 'No. Variables: two'; expected a whole number",
+        ),
+        (raw().replace(b"No. Points: 2 ", b"No. Points: "), r"has 'No. Points: '; expected a whole number"),
+        (raw().replace(b"Variables:\n", b"Vectors:\n"), r"no complete header"),
+        (raw().replace(b"\t1\ti(vs)\tcurrent\n", b"\t1\n"), r"announces 2 vectors of 2 points and names 1"),
     ],
 )
 def test_raw_file_that_is_not_whole(content: bytes, message: str) -> None:
     with pytest.raises(ResultError, match=message):
         parse_raw(content)
+
+
+@pytest.mark.ngspice
+def test_answer_that_violates_kirchhoffs_law_is_not_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The program lies: one node is off by 1 uV, through conductances of 3 mS.
+    netlist, _ = lower(BANK["divider"].circuit)
+    truth = run_program(format_standalone(netlist))
+    monkeypatch.setattr(program, "run_program", lambda _text: {**truth, "out": truth["out"] + 1e-6})
+    with pytest.raises(
+        ConvergenceError, match=r"circuit 'divider': .* violates Kirchhoff's law at out: net current 3e-09 A, allowed "
+    ):
+        solve_standalone(netlist)
+    monkeypatch.setattr(program, "run_program", lambda _text: truth)
+    solve_standalone(netlist)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.ngspice
+@pytest.mark.parametrize("file", ["deck.cir", "deck.log"])
+def test_files_that_cannot_be_written(file: str, tmp_path: Path) -> None:
+    (tmp_path / file).symlink_to("/dev/full")
+    with pytest.raises(
+        SimulationError, match=rf"cannot be kept at {tmp_path}/{file}: No space left on device. Free space there, or "
+    ) as caught:
+        run_program(DIVIDER, keep=tmp_path)
+    assert not isinstance(caught.value, ResultError)
+
+
+@pytest.mark.ngspice
+def test_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SimulationError, match=rf"cannot be kept at {tmp_path}/file/x: "):
+        run_program(DIVIDER, keep=tmp_path / "file" / "x")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(SimulationError, match=r"cannot be kept at the temporary folder: No such file"):
+        run_program(DIVIDER)
 
 
 @pytest.mark.ngspice

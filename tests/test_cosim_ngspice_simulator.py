@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,13 +20,14 @@ from circuits import CircuitError, Drive, Polarity
 from circuits.kirchhoff import source_currents
 from cosim.analog_block import AnalogBlock, Gradient
 from cosim.converters import Converters
-from cosim.errors import ConvergenceError, SimulationError
+from cosim.errors import ConvergenceError, ResultError, SimulationError, WorkerError
 from cosim.phase_settings import DifferenceRead, PhaseSettings
 from cosim.relaxation import Reduce, Relaxation, RelaxationOptions
 from cosim.simulators.base import OnFailure, OperatingPoint
 from cosim.simulators.newton import NewtonSimulator
 from cosim.simulators.ngspice import simulator as ngspice_simulator
-from cosim.simulators.ngspice.program import solve_standalone
+from cosim.simulators.ngspice.pool import make_loky_executor
+from cosim.simulators.ngspice.program import run_program, solve_standalone
 from cosim.simulators.ngspice.simulator import NgspiceSimulator
 from netlists import lower
 
@@ -243,8 +248,8 @@ def test_answer_that_violates_kirchhoffs_law_is_not_accepted(monkeypatch: pytest
     # ngspice lies: one node of one sample is off by 1 uV. Our own element laws notice, and say where.
     original = ngspice_simulator.NgspicePool.run
 
-    def lie(self, deck, chunks):
-        results = original(self, deck, chunks)
+    def lie(self, deck, chunks, **options):
+        results = original(self, deck, chunks, **options)
         results[0].values.flags.writeable = True
         results[0].values[1, deck.vectors.index("l2_1p")] += 1e-6
         return results
@@ -287,6 +292,50 @@ def test_conductance_that_cannot_be(value: float) -> None:
     ):
         session.solve(g, drawn.drives)
     session.solve(drawn.conductance_s, drawn.drives)
+
+
+class CrashingExecutor(Executor):
+    """Every chunk reads address 0 in a real worker."""
+
+    def __init__(self) -> None:
+        self._inner = make_loky_executor(1)
+
+    def submit(self, fn, /, *args, **kwargs):
+        del fn, args, kwargs
+        return self._inner.submit(ctypes.string_at, 0)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        del wait, cancel_futures
+        self._inner.shutdown(wait=True, kill_workers=True)
+
+
+def test_chunk_that_fails_twice_names_the_block_and_leaves_a_plain_deck(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    drawn = mild_block(2, Polarity.DIFFERENTIAL, Drive.VOLTAGE)
+    session = NgspiceSimulator(executor_factory=CrashingExecutor, chunk=2).prepare(lower(drawn.built.circuit)[0])
+    with pytest.raises(
+        WorkerError, match=r"^block 'mild': the chunk with samples 0 to 1 failed twice.* and plain.cir with the first"
+    ) as caught:
+        session.solve(drawn.conductance_s, drawn.drives)
+    assert isinstance(caught.value.__cause__, WorkerError)
+    folder = Path(str(caught.value).rsplit(": ", 1)[1])
+    assert {path.name for path in folder.iterdir()} == {"deck.cir", "drives.npy", "plain.cir"}
+    vectors = run_program((folder / "plain.cir").read_text(encoding="utf-8"))
+    expected = NewtonSimulator().prepare(session.netlist).solve(drawn.conductance_s, drawn.drives[:1]).voltage_v[0]
+    found = [vectors[name][0] for name in session.netlist.nodes[1:]]
+    np.testing.assert_allclose(found, expected[1:], atol=1e-8, rtol=0)
+
+
+def test_deck_that_ngspice_rejects_names_the_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    drawn = mild_block(2, Polarity.DIFFERENTIAL, Drive.VOLTAGE)
+    netlist, _ = lower(drawn.built.circuit)
+    models = tuple(f"no such {name}" for name in netlist.models)
+    session = NgspiceSimulator().prepare(replace(netlist, models=models))
+    with pytest.raises(ResultError, match=r"^block 'mild': ngspice does not read this deck.*Deck: "):
+        session.solve(drawn.conductance_s, drawn.drives)
 
 
 def test_wrong_options() -> None:

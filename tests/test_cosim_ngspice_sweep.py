@@ -13,8 +13,9 @@ import pytest
 
 from cosim.errors import ResultError
 from cosim.simulators.ngspice.deck import StreamedDeck
-from cosim.simulators.ngspice.library import measure_k_over_q, ngspice_library
+from cosim.simulators.ngspice.library import ngspice_library
 from cosim.simulators.ngspice.sweep import run_sweep
+from cosim.simulators.ngspice.thermal import measure_k_over_q
 
 pytestmark = pytest.mark.ngspice
 

@@ -33,6 +33,10 @@ class NoisyBench(AbstractSimulator):
     def name(self) -> str:
         return "noisy bench"
 
+    @property
+    def is_exact(self) -> bool:
+        return self.noise_v == 0.0
+
     def prepare(self, netlist: Netlist) -> AbstractSession:
         return _Setup(self, netlist)
 

@@ -18,7 +18,7 @@ from cosim.analog_block import AnalogBlock, Gradient
 from cosim.converters import Adc, Converters, Dac
 from cosim.errors import BlockError
 from cosim.phase_settings import DifferenceRead, NudgeScaling, Nudging, ParameterRead, PhaseSettings
-from cosim.phases import NudgeWarning
+from cosim.reading import NudgeWarning
 
 SETTINGS = list(itertools.product(Nudging, NudgeScaling, DifferenceRead, ParameterRead))
 drives = pytest.mark.parametrize("drive", Drive)
@@ -291,8 +291,36 @@ def test_ranges_move_in_training_only() -> None:
     gradients(block, drawn.x)
     learnt = ranges.clone()
     assert float(learnt[0]) == np.abs(drawn.x).max()
-    # Input, output, source currents and their difference; nudges are scaled per sample, states are not read.
-    assert np.flatnonzero(learnt).tolist() == [0, 1, 5, 6]
+    # Input, output and the difference of source currents; nudges are scaled per sample, nothing else is read.
+    assert np.flatnonzero(learnt).tolist() == [0, 1, 6]
     block.eval()
     gradients(block, 3.0 * drawn.x)
     assert torch.equal(ranges, learnt)
+
+
+@pytest.mark.parametrize("full_scale", [0.05, 0.5, 4.0])
+def test_a_fixed_full_scale_of_the_nudge_dac_changes_no_gradient(full_scale: float) -> None:
+    drawn = mild_block(1, Polarity.DIFFERENTIAL, Drive.VOLTAGE)
+    ideal = gradients(with_settings(drawn, Converters(), beta=1e-3), drawn.x)
+    coarse = gradients(with_settings(drawn, Converters(nudge=Dac(bits=16, full_scale=full_scale)), beta=1e-3), drawn.x)
+    assert relative_error(coarse, ideal) < 1e-3
+
+
+@pytest.mark.parametrize("field", ["nudging", "scaling", "difference_read", "parameter_read"])
+def test_settings_by_word(field: str) -> None:
+    member = getattr(PhaseSettings(), field)
+    assert PhaseSettings(**{field: member.value}) == PhaseSettings()
+    with pytest.raises(BlockError, match=rf"phases: {field} = 'sideways'; allowed are "):
+        PhaseSettings(**{field: "sideways"})
+
+
+def test_frozen_weights_are_neither_read_nor_counted() -> None:
+    drawn = mild_block(1, Polarity.DIFFERENTIAL, Drive.VOLTAGE)
+    block = with_settings(drawn, Converters.uniform(8), parameter_read=ParameterRead.DIGITAL)
+    block.requires_grad_(requires_grad=False)
+    x = torch.from_numpy(drawn.x.copy()).requires_grad_()
+    block(x).sum().backward()
+    assert x.grad is not None
+    assert all(parameter.grad is None for parameter in block.parameters())
+    batch, n_inputs = drawn.x.shape
+    assert block.counters.adc_conversions == batch * (block.block.n_outputs + n_inputs)

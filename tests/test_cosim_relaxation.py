@@ -8,6 +8,7 @@ from analog_blocks import KIND_IDS, KINDS, draw_block
 from random_blocks import RandomBlock
 
 from circuits import BlockCircuit, Circuit, Drive, Polarity
+from circuits.reductions.mirror import MirroredProgram
 from cosim.errors import ConvergenceError, SimulationError
 from cosim.relaxation import Reduce, Relaxation, RelaxationOptions
 from cosim.simulators.base import AbstractSession, AbstractSimulator, OnFailure
@@ -218,7 +219,7 @@ def test_failures_are_recorded_in_the_full_circuits_terms(reduce: Reduce) -> Non
 def test_worst_node_is_an_index_of_the_full_circuit() -> None:
     drawn = draw_block(9, Polarity.DIFFERENTIAL, Drive.VOLTAGE, 2)
     point = relax_in(drawn.built, Reduce.MIRROR).solve(drawn.conductance_s, drawn.drives)
-    units = np.concatenate([nodes.p for nodes in drawn.built.layers])
+    units = np.concatenate([side for nodes in drawn.built.layers for side in (nodes.p, nodes.n)])
     assert np.isin(point.worst_node, units).all()
 
 
@@ -246,3 +247,15 @@ def test_simulator_without_small_signal_analysis_says_so() -> None:
     ):
         relaxation.small_signal(drawn.conductance_s, drawn.drives, voltage_v, drawn.drives)
     relaxation.close()
+
+
+def test_a_wrong_way_back_to_the_full_circuit_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = draw_block(2, Polarity.DIFFERENTIAL, Drive.VOLTAGE, 2)
+    relaxation = relax_in(drawn.built, Reduce.MIRROR)
+    expand = MirroredProgram.expand
+    monkeypatch.setattr(MirroredProgram, "expand", lambda self, d, v: expand(self, d, v) * (1 + 1e-6))
+    with pytest.raises(ConvergenceError, match=r"worst at layer \d unit \d"):
+        relaxation.solve(drawn.conductance_s, drawn.drives)
+    point = relaxation.solve(drawn.conductance_s, drawn.drives, on_failure=OnFailure.RECORD)
+    assert not point.converged.any()
+    assert np.isnan(point.voltage_v).all()

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from analog_blocks import small_block
+from click.testing import CliRunner
 from rich.console import Console
 from small_runs import SMALL, write_small
 from torch import nn
 
 from circuits import Clamp, Drive, EnergyBlock, NodeLayer, Polarity
-from cosim import equilibrium_propagation, phases
+from cosim import cli, equilibrium_propagation, files, phases, reading
 from cosim.analog_block import AnalogBlock
 from cosim.converters import Converters
+from cosim.errors import RunError
 from cosim.phase_settings import DifferenceRead, ParameterRead, PhaseSettings
 from cosim.simulators.base import AbstractSession, AbstractSimulator, OperatingPoint
 from cosim.simulators.newton import NewtonSimulator
 from cosim.simulators.ngspice.simulator import NgspiceSimulator
+from cosim.studies import gradcheck as gradcheck_module
 from cosim.studies import gradient_probe
 from cosim.studies.gradcheck import GradcheckReport, TensorCheck, check_network, gradcheck
 from cosim.studies.gradcheck_plot import plot_gradcheck
@@ -51,6 +57,10 @@ class OtherName(AbstractSimulator):
     @property
     def name(self) -> str:
         return "other"
+
+    @property
+    def is_exact(self) -> bool:
+        return self._noise_v == 0.0
 
     def prepare(self, netlist) -> AbstractSession:
         return _Falsified(NEWTON.prepare(netlist), self._noise_v)
@@ -206,9 +216,9 @@ def test_window_of_the_weights_does_not_cut_the_differences() -> None:
 # ----------------------------------------------------------------------------------- the check must be able to fail
 
 
-def spoiled(monkeypatch: pytest.MonkeyPatch, name: str, spoil) -> GradcheckReport:
-    original = getattr(phases, name)
-    monkeypatch.setattr(phases, name, lambda *args, **options: spoil(original(*args, **options)))
+def spoiled(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, spoil) -> GradcheckReport:
+    original = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *args, **options: spoil(original(*args, **options)))
     return check(make_network())
 
 
@@ -222,7 +232,7 @@ UPSTREAM_OF_SECOND = {name for name in TENSORS if name[0] in {"0", "1", "first",
 
 @pytest.mark.parametrize("factor", [0.5, -1.0, 1.002], ids=["half", "sign", "two permille"])
 def test_response_of_another_size_fails(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
-    report = spoiled(monkeypatch, "response", lambda r: replace(r, response_v=factor * r.response_v))
+    report = spoiled(monkeypatch, reading, "response", lambda r: replace(r, response_v=factor * r.response_v))
     assert not report.passed
     assert failing(report) >= CONDUCTANCES
     assert report.to_json()["pass"] is False
@@ -241,7 +251,7 @@ def test_one_device_of_the_pair_fails_by_its_norm_alone(monkeypatch: pytest.Monk
     def halve(found):
         return {name: (plus / 2, None if minus is None else minus / 2) for name, (plus, minus) in found.items()}
 
-    report = spoiled(monkeypatch, "conductance_gradients", halve)
+    report = spoiled(monkeypatch, phases, "conductance_gradients", halve)
     assert not report.passed
     assert failing(report) == CONDUCTANCES
     for c in report.tensors:
@@ -252,8 +262,8 @@ def test_one_device_of_the_pair_fails_by_its_norm_alone(monkeypatch: pytest.Monk
 
 
 def test_wrong_sign_of_the_input_gradient_fails_upstream(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = phases.Phases._read_input
-    monkeypatch.setattr(phases.Phases, "_read_input", lambda self, *a, **k: -original(self, *a, **k))
+    original = reading.PhaseReader.read_input
+    monkeypatch.setattr(reading.PhaseReader, "read_input", lambda self, *a, **k: -original(self, *a, **k))
     monkeypatch.setattr(phases, "input_gradient", lambda *args: -equilibrium_propagation.input_gradient(*args))
     report = check(make_network())
     # Two wrong signs cancel above the first block, but its input and all between the blocks are caught.
@@ -342,13 +352,81 @@ def test_configuration_is_checked_and_plotted(tmp_path: Path) -> None:
     assert "first" in {c.block for c in report.tensors}
 
 
-def test_plot_shows_failures_and_exact_agreement_too(tmp_path: Path) -> None:
-    checks = [
+def some_checks() -> list[TensorCheck]:
+    return [
         TensorCheck(
             block="b", tensor=f"t{k}", simulator=simulator, cosine_id=c, norm_ratio_id=n, cosine_fd=c, norm_ratio_fd=n
         )
-        for k, (c, n) in enumerate([(1.0, 1.0), (-1.0, 0.5), (0.0, float("inf"))])
+        for k, (c, n) in enumerate([(1.0, 1.0), (-1.0, 0.5), (0.0, math.inf)])
         for simulator in ("newton", "ngspice")
     ]
-    path = plot_gradcheck(checks, tmp_path / "plot.png", cosine=0.9999, norm=1e-3)
+
+
+def found(*_arguments: object, **_options: object) -> GradcheckReport:
+    return GradcheckReport(tensors=tuple(some_checks()), converter_effect=(), beta=BETA, plot=None)
+
+
+def test_gradients_without_bound_are_null_in_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gradcheck_module, "check_network", found)
+    result = CliRunner().invoke(cli.main, ["gradcheck", str(write_small(tmp_path)), "--json", "-"])
+    assert result.exit_code == 1
+    rows = json.loads(result.stdout)["tensors"]
+    assert [row["norm_ratio_id"] for row in rows] == [1.0, 1.0, 0.5, 0.5, None, None]
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "locked"])
+def test_a_folder_that_cannot_be_written_is_refused_before_computing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    def too_late(*_arguments: object, **_options: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(gradcheck_module, "check_network", too_late)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "locked").mkdir()
+    monkeypatch.setattr(files.os, "access", lambda path, _mode: path != tmp_path / "locked")  # root may write anywhere
+    result = CliRunner().invoke(cli.main, ["gradcheck", str(write_small(tmp_path)), "--out", str(tmp_path / place)])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"tellegen: cannot write {tmp_path / place}: ")
+    assert (tmp_path / "file").is_file()
+
+
+def test_a_full_disk_leaves_the_last_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(gradcheck_module, "check_network", found)
+    monkeypatch.setattr(files.os, "fsync", full)
+    config, out = write_small(tmp_path), tmp_path / "out"
+    out.mkdir()
+    (out / "gradcheck.png").write_bytes(b"old")
+    result = CliRunner().invoke(cli.main, ["gradcheck", str(config), "--out", str(out)])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"tellegen: cannot write {out / 'gradcheck.png'}: the disk is full")
+    assert [path.name for path in out.iterdir()] == ["gradcheck.png"]
+    assert (out / "gradcheck.png").read_bytes() == b"old"
+    with pytest.raises(RunError, match="the disk is full"):
+        plot_gradcheck(some_checks(), out / "gradcheck.png", cosine=0.9999, norm=1e-3)
+
+
+def test_threads_are_as_before_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = []
+
+    def noted(*_arguments: object, **_options: object) -> GradcheckReport:
+        inside.append(torch.get_num_threads())
+        return found()
+
+    monkeypatch.setattr(gradcheck_module, "check_network", noted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        gradcheck(write_small(tmp_path))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert inside == [1]
+
+
+def test_plot_shows_failures_and_exact_agreement_too(tmp_path: Path) -> None:
+    path = plot_gradcheck(some_checks(), tmp_path / "plot.png", cosine=0.9999, norm=1e-3)
     assert path.stat().st_size > 5000

@@ -25,6 +25,7 @@ def test_a_file_is_read_with_its_defaults(tmp_path: Path) -> None:
     assert (config.gradient, config.phases.beta, config.phases.nudging) == (Gradient.EP, 0.005, Nudging.CENTERED)
     assert config.simulator.name is SimulatorKind.NEWTON
     assert config.converters.phase.bits is None
+    assert (config.simulator.device, config.simulator.chunk) == ("cpu", 32)
 
 
 def test_overrides_take_toml_values_bare_words_and_list_entries(tmp_path: Path) -> None:
@@ -104,6 +105,8 @@ def test_blocks_without_a_name_are_numbered(tmp_path: Path) -> None:
         ("network.stages.3.layers=[]", r"network\.stages\[3\]\.layers = \[\]: "),
         ("training.batch_size=1", r"training\.batch_size = 1, but a batch_norm stage needs two"),
         ("training.seed=-1", r"training\.seed = -1: "),
+        ("simulator.device=gpu", r"simulator\.device = 'gpu': string should match pattern .*cpu\|cuda"),
+        ("simulator.chunk=0", r"simulator\.chunk = 0: input should be greater than or equal to 1"),
     ],
 )
 def test_a_wrong_key_or_value_is_named_with_what_is_allowed(tmp_path: Path, override: str, message: str) -> None:

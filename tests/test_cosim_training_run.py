@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
+import math
 import os
 import pickletools
 import shutil
@@ -12,16 +14,20 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from small_runs import quiet, small_config
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from cosim import files
 from cosim.errors import ConfigError, RunError
+from cosim.simulators.base import AbstractSimulator
 from cosim.simulators.newton import NewtonSimulator
+from cosim.threads import one_thread, one_torch_thread
 from cosim.training import run as run_module
-from cosim.training.config import SimulatorKind
-from cosim.training.network import list_analog_blocks
+from cosim.training.config import Config, SimulatorKind
+from cosim.training.network import build_simulator, list_analog_blocks
 from cosim.training.result import Result
 from cosim.training.run import evaluate, load_run, train
-from cosim.training.run_folder import RunFolder
+from cosim.training.run_folder import RUN_FILES, RunFolder, check_place
+from cosim.training.trainer import Score
 
 NAMES = {"config.json", "metrics.jsonl", "checkpoint.safetensors", "result.json", "training.png"}
 
@@ -175,7 +181,7 @@ def test_an_existing_folder_is_refused(copied: Path, tmp_path: Path) -> None:
 
 
 def test_force_replaces_a_run_and_nothing_else(copied: Path, tmp_path: Path) -> None:
-    (copied / "old.png").write_bytes(b"")
+    (copied / ".metrics.jsonl.0123456789abcdef.part").write_bytes(b"")  # as a kill may leave it
     train(small_config(tmp_path, "training.epochs=1"), copied, force=True, console=quiet())
     assert {path.name for path in copied.iterdir()} == NAMES
     precious = tmp_path / "precious"
@@ -186,6 +192,76 @@ def test_force_replaces_a_run_and_nothing_else(copied: Path, tmp_path: Path) -> 
     with pytest.raises(RunError, match="is no folder"):
         train(small_config(tmp_path), precious / "thesis.txt", force=True, console=quiet())
     assert (precious / "thesis.txt").read_text() == "years of work"
+
+
+def list_all(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+def refuse_force(folder: Path, tmp_path: Path, message: str) -> None:
+    """Expect that --force refuses a folder and leaves all that is in it."""
+    before = {path: path.read_bytes() for path in list_all(folder) if path.is_file()}
+    with pytest.raises(RunError, match=message):
+        train(small_config(tmp_path, "training.epochs=1"), folder, force=True, console=quiet())
+    assert {path: path.read_bytes() for path in list_all(folder) if path.is_file()} == before
+
+
+@pytest.mark.parametrize("content", ['{"model_type": "bert"}', "[]", "no json"])
+def test_force_spares_a_folder_with_a_foreign_configuration(tmp_path: Path, content: str) -> None:
+    model = tmp_path / "model"
+    (model / "weights").mkdir(parents=True)
+    (model / "config.json").write_text(content)
+    (model / "weights" / "shard.safetensors").write_text("years of work")
+    refuse_force(model, tmp_path, r"its config\.json is none that this version of tellegen wrote")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "old.png", "runs/result.json", ".thesis.tex.part"])
+def test_force_spares_a_run_that_holds_anything_else(copied: Path, tmp_path: Path, name: str) -> None:
+    path = copied / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("years of work")
+    refuse_force(copied, tmp_path, rf"holds what no run writes \({Path(name).parts[0]}\).*or move them away")
+
+
+def test_force_follows_no_link(copied: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious.json").write_text("years of work")
+    (copied / "result.json").unlink()
+    (copied / "result.json").symlink_to(tmp_path / "precious.json")
+    refuse_force(copied, tmp_path, r"holds what no run writes \(result\.json\)")
+
+
+@pytest.mark.parametrize("place", [".", "..", "../.."])
+def test_force_spares_the_working_directory_and_its_parents(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    shutil.copy(copied / "config.json", tmp_path / "config.json")
+    monkeypatch.chdir(copied if place == "." else inner)
+    with pytest.raises(RunError, match="is the working directory or lies above it"):
+        check_place(Path(place), force=True)
+
+
+def test_force_takes_all_that_the_demonstration_writes(copied: Path, tmp_path: Path) -> None:
+    for name in RUN_FILES:
+        if name != "config.json":
+            (copied / name).write_text("old")
+    train(small_config(tmp_path, "training.epochs=1"), copied, force=True, console=quiet())
+    assert {path.name for path in copied.iterdir()} == NAMES
+
+
+def test_a_taken_place_is_refused_before_anything_is_set_up(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_late(*_arguments: object) -> None:
+        raise Stop
+
+    monkeypatch.setattr(run_module, "build_simulator", too_late)
+    monkeypatch.setattr(run_module, "set_up", too_late)
+    with pytest.raises(RunError, match="exists already"):
+        train(small_config(tmp_path), copied, console=quiet())
+    with pytest.raises(RunError, match="no run folder"):
+        train(small_config(tmp_path), tmp_path / "nothing", resume=True, console=quiet())
 
 
 def test_a_wrong_network_leaves_an_existing_run_alone(copied: Path, tmp_path: Path) -> None:
@@ -316,6 +392,144 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"cannot write .*run: Not a directory"):
         train(small_config(tmp_path), tmp_path / "file" / "run", console=quiet())
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o002, 0o664), (0o022, 0o644)])
+def test_a_new_file_has_the_permissions_that_the_umask_leaves(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        files.write_atomically(tmp_path / "file", b"")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == mode
+
+
+def test_json_has_null_for_what_is_not_finite() -> None:
+    value = {"a": [1.0, math.nan, (math.inf, {"b": -math.inf})], "c": "nan", "d": 3, "e": None}
+    expected = {"a": [1.0, None, [None, {"b": None}]], "c": "nan", "d": 3, "e": None}
+    assert json.loads(files.format_json(value)) == expected
+    assert json.loads(files.format_json_line(value)) == expected
+
+
+def test_a_diverged_loss_is_null_in_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = itertools.cycle([math.nan, math.inf])
+    monkeypatch.setattr(run_module, "score", lambda *_arguments: Score(loss=next(losses), accuracy=0.1))
+    config, run = small_config(tmp_path, "training.epochs=1"), tmp_path / "run"
+    train(config, run, console=quiet())
+    saved = json.loads((run / "result.json").read_text())
+    assert (saved["test_loss"], saved["train_loss"], saved["test_accuracy"]) == (None, None, 0.1)
+    assert json.loads((run / "metrics.jsonl").read_text())["test_loss"] is None
+    (metrics,) = RunFolder(path=run).read_metrics(1)
+    assert math.isnan(metrics["test_loss"])
+    train(config, run, resume=True, console=quiet())  # reads and writes the line again
+    assert json.loads((run / "metrics.jsonl").read_text())["test_loss"] is None
+
+
+def test_an_evaluation_names_the_checkpoints_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(Stop):
+            train(small_config(tmp_path), run, console=quiet())
+    lines = (run / "metrics.jsonl").read_text()
+    # A kill between an epoch's line and its checkpoint leaves the line of an epoch that no file has the weights of.
+    (run / "metrics.jsonl").write_text(lines + lines.replace('"epoch": 1', '"epoch": 2'))
+    assert [m["epoch"] for m in RunFolder(path=run).read_metrics(9)] == [1, 2]
+    assert evaluate(run).epochs == 1
+
+
+@pytest.mark.parametrize("what", ["train", "evaluate", "refused"])
+def test_threads_are_as_before_afterwards(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    inside = []
+    original = run_module.set_up
+
+    def noted(config: Config, simulator: AbstractSimulator) -> Any:
+        inside.append(count_threads())
+        return original(config, simulator)
+
+    monkeypatch.setattr(run_module, "set_up", noted)
+    before_torch = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with threadpool_limits(limits=2, user_api="blas"):
+            before = count_threads()
+            match what:
+                case "train":
+                    train(small_config(tmp_path, "training.epochs=1"), tmp_path / "new", console=quiet())
+                case "evaluate":
+                    evaluate(copied)
+                case _:
+                    with pytest.raises(ConfigError):
+                        train(small_config(tmp_path, "network.stages.4.size=9"), tmp_path / "new", console=quiet())
+            after = count_threads()
+    finally:
+        torch.set_num_threads(before_torch)
+    assert after == before
+    assert before[0] == 3
+    assert [set(threads) for threads in inside] == [{1}]
+
+
+def count_threads() -> tuple[int, ...]:
+    """Threads of torch, then of each BLAS."""
+    return torch.get_num_threads(), *(p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas")
+
+
+def test_one_thread_is_a_block_and_gives_back() -> None:
+    before_torch = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with one_thread():
+            assert torch.get_num_threads() == 1
+            with one_torch_thread():
+                pass
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before_torch)
+
+
+def test_a_device_that_is_not_here_is_refused_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_config(tmp_path, "simulator.device=cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r'simulator\.device = "cuda": .*; .*, or set simulator\.device = "cpu"'):
+        train(config, tmp_path / "run", console=quiet())
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("n_devices", "cuda", "message"),
+    [
+        (0, None, "built without CUDA; install a CUDA build of torch"),
+        (0, "12.4", "sees no CUDA device here; check `nvidia-smi`"),
+        (1, "12.4", r'sees 1 CUDA device\(s\) here, counted from 0; choose "cuda:0"'),
+    ],
+)
+def test_what_to_do_about_a_missing_device_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_devices: int, cuda: str | None, message: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: n_devices > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_devices)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    with pytest.raises(ConfigError, match=message):
+        build_simulator(small_config(tmp_path, "simulator.device=cuda:1").simulator)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_run_on_cuda_learns_as_on_the_cpu(finished: tuple[Path, Result], tmp_path: Path) -> None:
+    result = train(small_config(tmp_path, "simulator.device=cuda"), tmp_path / "run", console=quiet())
+    assert result.test_loss == pytest.approx(finished[1].test_loss, rel=1e-3)
+
+
+def test_the_chunk_of_the_configuration_is_ngspices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cosim.simulators.ngspice import library, simulator
+
+    asked = []
+    monkeypatch.setattr(library, "find_ngspice_library", lambda: None)
+    monkeypatch.setattr(simulator, "NgspiceSimulator", lambda **options: asked.append(options))
+    build_simulator(small_config(tmp_path, "simulator.name=ngspice", "simulator.chunk=7").simulator)
+    assert asked == [{"workers": 0, "timeout_s": 300.0, "chunk": 7}]
 
 
 def test_nothing_in_a_run_folder_is_pickled(finished: tuple[Path, Result]) -> None:

@@ -134,3 +134,17 @@ def test_options() -> None:
     assert options.voltage_tolerance_v(2.0) == pytest.approx(2e-6 + 1e-9)
     assert lower(simple().build(), options)[0].options is options
     assert SolverOptions().voltage_tolerance_v(1.0) < 1e-9  # the bound on two simulators' difference needs it
+
+
+@pytest.mark.parametrize("name", ["reltol", "abstol_a", "vntol_v"])
+@pytest.mark.parametrize("value", [-1.0, 0.0, float("nan"), float("inf")])
+def test_tolerance_that_cannot_be(name: str, value: float) -> None:
+    with pytest.raises(NetlistError, match=rf"solver options: {name} = {value}; give a finite number above zero"):
+        SolverOptions(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["max_iterations", "max_sweep_iterations"])
+@pytest.mark.parametrize("value", [0, -3, 2.5, float("nan"), float("inf")])
+def test_iteration_limit_that_cannot_be(name: str, value: float) -> None:
+    with pytest.raises(NetlistError, match=rf"solver options: {name} = {value}; give a whole number, 1 or more"):
+        SolverOptions(**{name: value})

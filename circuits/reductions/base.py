@@ -8,7 +8,7 @@ returns None for conductances and `applies_to` is False for drives that break it
 
 from abc import ABC, abstractmethod
 
-from ..arrays import Floats
+from ..arrays import Floats, Indices
 from ..circuit import Circuit
 
 
@@ -52,6 +52,11 @@ class AbstractReduction(ABC):
     @abstractmethod
     def reduced(self) -> Circuit:
         """The smaller circuit; its values are those of the full circuit's own values."""
+
+    @property
+    @abstractmethod
+    def kept_nodes(self) -> Indices:
+        """[n_reduced_nodes] the full circuit's node behind each node of the reduced one."""
 
     @abstractmethod
     def program(self, conductance_s: Floats) -> AbstractProgram | None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import final
 
-from ..arrays import Floats
+from ..arrays import Floats, Indices
 from ..circuit import Circuit
 from .base import AbstractProgram, AbstractReduction
 
@@ -50,6 +50,11 @@ class Chain(AbstractReduction):
     def reduced(self) -> Circuit:
         """What both leave."""
         return self.second.reduced
+
+    @property
+    def kept_nodes(self) -> Indices:
+        """Those that the second leaves of those that the first leaves."""
+        return self.first.kept_nodes[self.second.kept_nodes]
 
     def program(self, conductance_s: Floats) -> ChainProgram | None:
         """Program both; None where either condition fails."""

@@ -13,7 +13,7 @@ from scipy import sparse
 from ..arrays import Floats, Indices, frozen_indices
 from ..circuit import GROUND, Circuit
 from ..elements import CurrentSources, Resistors, VoltageSources, terminals
-from ..kirchhoff import matrix_product
+from ..kirchhoff import dense_if_filled, times_rows
 from .base import AbstractProgram, AbstractReduction
 
 
@@ -25,7 +25,7 @@ class Folding(AbstractReduction):
     Args:
         circuit: the full circuit.
         folded_circuit: the reduced circuit.
-        kept_nodes: [n_kept] index of the nodes that stay.
+        kept: [n_kept] index of the nodes that stay.
         folded_sources: [n_folded] index of the voltage sources folded away.
         kept_resistors: [n] index of the resistors that stay.
         row_resistors, row_source, row_column: [m] each resistor of a folded row, its source, and its column as an
@@ -35,7 +35,7 @@ class Folding(AbstractReduction):
 
     circuit: Circuit
     folded_circuit: Circuit
-    kept_nodes: Indices
+    kept: Indices
     folded_sources: Indices
     kept_resistors: Indices
     row_resistors: Indices
@@ -48,6 +48,11 @@ class Folding(AbstractReduction):
         """The circuit without the folded rows."""
         return self.folded_circuit
 
+    @property
+    def kept_nodes(self) -> Indices:
+        """The nodes that stay."""
+        return self.kept
+
     def conductances(self, conductance_s: Floats) -> Floats:
         """Return [n_reduced_resistors] S: what stays, then one leak a column."""
         leaks = np.bincount(self.row_column, conductance_s[self.row_resistors], len(self.column_nodes))
@@ -59,7 +64,9 @@ class Folding(AbstractReduction):
             (conductance_s[self.row_resistors], (self.row_column, self.row_source)),
             shape=(len(self.column_nodes), len(self.circuit.voltage_sources)),
         ).tocsr()
-        return FoldedProgram(folding=self, folded_conductance_s=self.conductances(conductance_s), norton_s=norton)
+        return FoldedProgram(
+            folding=self, folded_conductance_s=self.conductances(conductance_s), norton_s=dense_if_filled(norton)
+        )
 
 
 @final
@@ -69,7 +76,7 @@ class FoldedProgram(AbstractProgram):
 
     folding: Folding
     folded_conductance_s: Floats
-    norton_s: sparse.csr_array
+    norton_s: Floats | sparse.csr_array
 
     @property
     def conductance_s(self) -> Floats:
@@ -86,21 +93,21 @@ class FoldedProgram(AbstractProgram):
         voltage_v, _ = full.source_values(drives)
         stays = ~np.isin(full.driven_voltage_sources, self.folding.folded_sources)
         columns = np.concatenate([stays, np.ones(len(full.driven_current_sources), dtype=bool)])
-        return np.concatenate([drives[:, columns], matrix_product(self.norton_s, voltage_v)], axis=1)
+        return np.concatenate([drives[:, columns], times_rows(self.norton_s, voltage_v)], axis=1)
 
     def expand(self, drives: Floats, voltage_v: Floats) -> Floats:
         """Put the rows back at the voltages of their sources."""
         full = self.folding.circuit
         sources, _ = full.source_values(drives)
         expanded = np.zeros((len(voltage_v), full.n_nodes))
-        expanded[:, self.folding.kept_nodes] = voltage_v
+        expanded[:, self.folding.kept] = voltage_v
         folded = self.folding.folded_sources
         expanded[:, full.voltage_sources.plus[folded]] = sources[:, folded]
         return expanded
 
     def restrict(self, voltage_v: Floats) -> Floats:
         """Leave the rows out."""
-        return voltage_v[:, self.folding.kept_nodes]
+        return voltage_v[:, self.folding.kept]
 
 
 def _foldable_sources(circuit: Circuit) -> Indices:
@@ -144,7 +151,7 @@ def fold(circuit: Circuit) -> Folding | None:
     folding = Folding(
         circuit=circuit,
         folded_circuit=_folded_circuit(circuit, kept_nodes, new_index, kept_resistors, kept_sources, column_nodes),
-        kept_nodes=frozen_indices(kept_nodes),
+        kept=frozen_indices(kept_nodes),
         folded_sources=frozen_indices(folded),
         kept_resistors=frozen_indices(kept_resistors),
         row_resistors=frozen_indices(row_resistors),

@@ -27,7 +27,7 @@ class Mirror(AbstractReduction):
         half: the reduced circuit.
         sign: [n_nodes] +1 for a kept node, -1 for its image, 0 for ground.
         representative: [n_nodes] index of the node's representative in the half circuit.
-        kept_nodes: [n_half_nodes] index of each half node in the full circuit.
+        kept: [n_half_nodes] index of each half node in the full circuit.
         resistor_mate: [n_resistors] the image of each resistor; a matched pair has equal conductances.
         conductance_map: [n_half_resistors, n_resistors] half conductances from full ones.
         kept_drives, drive_mate: [n_half_drives] driven sources of the half, and their images, as drive columns.
@@ -37,7 +37,7 @@ class Mirror(AbstractReduction):
     half: Circuit
     sign: Indices
     representative: Indices
-    kept_nodes: Indices
+    kept: Indices
     resistor_mate: Indices
     conductance_map: sparse.csr_array
     kept_drives: Indices
@@ -47,6 +47,11 @@ class Mirror(AbstractReduction):
     def reduced(self) -> Circuit:
         """The p half."""
         return self.half
+
+    @property
+    def kept_nodes(self) -> Indices:
+        """The p nodes, and ground."""
+        return self.kept
 
     def program(self, conductance_s: Floats) -> "MirroredProgram | None":
         """Combine pairs of conductances; None where a pair is not matched exactly."""
@@ -82,7 +87,7 @@ class MirroredProgram(AbstractProgram):
 
     def restrict(self, voltage_v: Floats) -> Floats:
         """Return v_p."""
-        return voltage_v[:, self.mirror.kept_nodes]
+        return voltage_v[:, self.mirror.kept]
 
 
 def _mates(keys: Indices, image_keys: Indices) -> Indices | None:
@@ -223,7 +228,7 @@ def mirror(circuit: Circuit, image: Indices) -> Mirror | None:
         half=half,
         sign=frozen_indices(sign),
         representative=frozen_indices(representative),
-        kept_nodes=frozen_indices(kept),
+        kept=frozen_indices(kept),
         resistor_mate=frozen_indices(resistor_mate),
         conductance_map=conductance_map,
         kept_drives=frozen_indices(kept_drives),

@@ -12,9 +12,12 @@ from typing import final
 import numpy as np
 
 from circuits.arrays import Flags, Floats, Indices
+from circuits.circuit import Circuit
 from netlists.netlist import Netlist
 
 from ..errors import ConvergenceError, SimulationError
+
+RESIDUAL_SCALE_V = 10.0  # voltage at which the relative tolerance of a voltage is taken when a residual is judged
 
 
 class OnFailure(Enum):
@@ -122,6 +125,11 @@ class AbstractSimulator(ABC):
         """Short name for results and tables."""
 
     @property
+    def is_exact(self) -> bool:
+        """Whether its answers obey Kirchhoff's law to the deck's tolerance; a bench with read noise says False."""
+        return True
+
+    @property
     def has_small_signal(self) -> bool:
         """Whether its sessions offer `small_signal`, and so implicit gradients."""
         return False
@@ -135,11 +143,11 @@ class AbstractSimulator(ABC):
         return
 
 
-def raise_first_failure(netlist: Netlist, point: OperatingPoint, simulator: str, log: tuple[str, ...] = ()) -> None:
+def raise_first_failure(circuit: Circuit, point: OperatingPoint, simulator: str, log: tuple[str, ...] = ()) -> None:
     """Raise ConvergenceError for the first sample that did not converge, in the circuit's own words.
 
     Args:
-        netlist: what was solved.
+        circuit: what was solved.
         point: the result.
         simulator: its name.
         log: the simulator's last words, shown with the error.
@@ -148,7 +156,6 @@ def raise_first_failure(netlist: Netlist, point: OperatingPoint, simulator: str,
     if not len(failed):
         return
     sample = int(failed[0])
-    circuit = netlist.circuit
     said = f"; it said: {' | '.join(log[-3:])}" if log else ""
     head = f"block '{circuit.name}': {simulator} found no equilibrium for {len(failed)} of {len(point)} samples"
     if not np.isfinite(point.residual_a[sample]):

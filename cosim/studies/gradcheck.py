@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from ..analog_block import AnalogBlock, Gradient
 from ..converters import Converters
+from ..files import make_folder
 from ..phase_settings import PhaseSettings
 from ..simulators.base import AbstractSimulator
 from ..simulators.newton import NewtonSimulator
 from ..simulators.ngspice.simulator import NgspiceSimulator
+from ..threads import one_thread
 from ..training.config_file import load_config
 from ..training.run import load_run, set_up
 from ..twin import twin
@@ -131,12 +133,13 @@ class GradcheckReport:
         return table
 
 
+@one_thread()
 def gradcheck(target: Path, *, out: Path | None = None, beta: float | None = None, seed: int = 0) -> GradcheckReport:
     """Check the gradients of a run's network, or of a configuration's network with its initial weights.
 
     Args:
         target: run folder, or configuration file.
-        out: folder for the bar plot; a run folder gets it by default, a configuration none.
+        out: folder that gets the bar plot, made if missing; a run folder gets its own by default, a configuration none.
         beta: another nudge than the network's own.
         seed: of the entries and directions of the finite differences.
 
@@ -145,12 +148,15 @@ def gradcheck(target: Path, *, out: Path | None = None, beta: float | None = Non
 
     Raises:
         ConfigError, RunError: if the target cannot be read.
+        RunError: if the folder cannot be written to, before anything is computed.
         SimulatorNotFound: if ngspice is not installed.
     """
     newton = NewtonSimulator()
     is_run = target.is_dir()
     setup = load_run(target, newton) if is_run else set_up(load_config(target, ()), newton)
     folder = out if out is not None else (target if is_run else None)
+    if folder is not None:
+        make_folder(folder)
     samples = slice(0, N_SAMPLES)
     network = setup.network if beta is None else with_beta(setup.network, beta)
     with closing(NgspiceSimulator()) as ngspice:
@@ -159,7 +165,6 @@ def gradcheck(target: Path, *, out: Path | None = None, beta: float | None = Non
         )
     if folder is None:
         return report
-    folder.mkdir(parents=True, exist_ok=True)
     plot = plot_gradcheck(report.tensors, folder / "gradcheck.png", cosine=COSINE_LIMIT, norm=NORM_LIMIT)
     return GradcheckReport(
         tensors=report.tensors, converter_effect=report.converter_effect, beta=report.beta, plot=plot

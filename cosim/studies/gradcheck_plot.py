@@ -1,11 +1,14 @@
 """The bar plot of a gradient check: errors of every tensor on a log scale, with the limits drawn in."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
+
+from ..files import write_atomically
 
 if TYPE_CHECKING:
     from .gradcheck import TensorCheck
@@ -25,6 +28,9 @@ def plot_gradcheck(checks: "Sequence[TensorCheck]", path: Path, *, cosine: float
 
     Returns:
         the path.
+
+    Raises:
+        RunError: if the file cannot be written.
     """
     names = list(dict.fromkeys((c.block, c.tensor) for c in checks))
     series = {
@@ -56,5 +62,7 @@ def plot_gradcheck(checks: "Sequence[TensorCheck]", path: Path, *, cosine: float
     axes[1].set_xticks(
         places, [f"{block} {tensor}" for block, tensor in names], rotation=60, ha="right", fontsize="small"
     )
-    figure.savefig(path, dpi=120)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    write_atomically(path, buffer.getvalue())
     return path

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..analog_block import AnalogBlock, Conductance
+from ..analog_block import AnalogBlock
+from ..conductance import Conductance
 from ..twin import replace_blocks
 
 STEP = 1e-5  # of a finite difference; its square is far below the limits, round-off of the loss far below STEP

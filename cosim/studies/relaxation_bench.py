@@ -30,7 +30,7 @@ from ..simulators.base import AbstractSimulator
 from ..simulators.newton import NewtonSimulator
 from ..simulators.ngspice.library import ngspice_library
 from ..simulators.ngspice.simulator import NgspiceSimulator
-from ..threads import use_one_thread
+from ..threads import one_thread
 
 DEFAULT_SIZES = ((64, 32, 10), (128, 64, 20), (256, 128, 10), (256, 128, 64))
 BATCH = 64  # samples of a streamed batch
@@ -110,6 +110,7 @@ class BenchReport:
         return Group(times, worth)
 
 
+@one_thread()
 def relaxation_bench(sizes: Sequence[Sequence[int]] = DEFAULT_SIZES, *, seed: int = 0) -> BenchReport:
     """Time one relaxation of differential, voltage-driven blocks.
 
@@ -123,7 +124,6 @@ def relaxation_bench(sizes: Sequence[Sequence[int]] = DEFAULT_SIZES, *, seed: in
     Raises:
         SimulatorNotFound: if libngspice is not installed.
     """
-    use_one_thread()
     return BenchReport(rows=tuple(_bench_block(tuple(size), seed) for size in sizes))
 
 

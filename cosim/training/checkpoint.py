@@ -93,7 +93,7 @@ def load_checkpoint(path: Path, progress: Progress) -> Tally:
         RunError: if the file is missing, cut short or altered, or belongs to another network.
     """
     tensors, header = _read(path)
-    load_model(path, progress.model, tensors)
+    _load_weights(path, progress.model, tensors)
     try:
         state: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in header["optimizer_scalars"].items()}
         for key, tensor in tensors.items():
@@ -107,19 +107,27 @@ def load_checkpoint(path: Path, progress: Progress) -> Tally:
                 progress.generators[rest].set_state(tensor)
         progress.optimizer.load_state_dict({"state": state, "param_groups": header["parameter_groups"]})
         progress.scheduler.load_state_dict(header["scheduler"])
-        return Tally(epoch=int(header["epoch"]), counts=dict(header["counts"]))
+        return Tally(epoch=_epoch(path, header), counts=dict(header["counts"]))
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise _corrupt(path, f"its training state does not fit this configuration ({error})") from error
 
 
-def load_model(path: Path, model: nn.Module, tensors: dict[str, Tensor] | None = None) -> None:
+def load_model(path: Path, model: nn.Module) -> int:
     """Put only a checkpoint's weights into a network.
+
+    Returns:
+        epochs that they were trained for.
 
     Raises:
         RunError: likewise.
     """
-    found = _read(path)[0] if tensors is None else tensors
-    weights = {key.removeprefix("model/"): value for key, value in found.items() if key.startswith("model/")}
+    tensors, header = _read(path)
+    _load_weights(path, model, tensors)
+    return _epoch(path, header)
+
+
+def _load_weights(path: Path, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    weights = {key.removeprefix("model/"): value for key, value in tensors.items() if key.startswith("model/")}
     try:
         model.load_state_dict(weights)
     except (RuntimeError, KeyError, ValueError) as error:
@@ -127,6 +135,13 @@ def load_model(path: Path, model: nn.Module, tensors: dict[str, Tensor] | None =
     for name, value in weights.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise _corrupt(path, f"'{name}' holds values that are not finite")
+
+
+def _epoch(path: Path, header: dict[str, Any]) -> int:
+    epoch = header.get("epoch")
+    if not isinstance(epoch, int):
+        raise _corrupt(path, f"its header gives {epoch!r} as the epoch")
+    return epoch
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

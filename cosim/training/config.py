@@ -21,6 +21,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]+)?)$")]  # Newton computes in float64
 
 # In strict mode, which keeps "8" from passing as 8, text is no choice and a list no tuple; TOML has only these.
 _READ_LOOSELY = Field(strict=False)
@@ -198,11 +199,17 @@ class NetworkSection(Section):
 
 @final
 class SimulatorSection(Section):
-    """`[simulator]`: which one; worker processes (0: in this process) and patience with them are ngspice's."""
+    """`[simulator]`: which one, and how it runs.
+
+    `device` is newton's: "cpu", "cuda" or "cuda:1". The others are ngspice's: worker processes (0: in this process),
+    the time a chunk may take, and the samples of one, which are part of the result's last bits.
+    """
 
     name: Annotated[SimulatorKind, _READ_LOOSELY] = SimulatorKind.NEWTON
+    device: Device = "cpu"
     workers: Annotated[int, Field(ge=0, le=256)] = 0
     timeout_s: Positive = 300.0
+    chunk: Count = 32
 
 
 @final

@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -14,7 +14,7 @@ from digital.datasets import DATASETS, ImageDataset
 from digital.ff_ebm import FfEbm
 
 from ..simulators.base import AbstractSimulator
-from ..threads import use_one_thread
+from ..threads import one_thread
 from ..versions import collect_versions
 from .checkpoint import Progress, Tally, load_checkpoint, load_model, save_checkpoint
 from .config import Config, SimulatorKind
@@ -22,7 +22,7 @@ from .display import Display
 from .network import build_network, build_simulator, list_analog_blocks, measured_k_over_q, sum_counters
 from .plots import plot_training
 from .result import Result
-from .run_folder import RunFolder, create_run_folder, open_run_folder
+from .run_folder import RunFolder, check_place, create_run_folder, open_run_folder
 from .trainer import (
     Score,
     build_optimizer,
@@ -43,6 +43,7 @@ class Setup:
     data: ImageDataset
     network: FfEbm
     generator: torch.Generator  # drew the blocks' weights
+    epochs: int = 0  # that the weights were trained for
 
 
 def set_up(config: Config, simulator: AbstractSimulator) -> Setup:
@@ -52,7 +53,6 @@ def set_up(config: Config, simulator: AbstractSimulator) -> Setup:
         ConfigError: if the stages do not fit.
         StageError: if the data cannot be split as asked.
     """
-    use_one_thread()
     data = DATASETS[config.data.name](test_size=config.data.test_size, seed=config.data.seed)
     generator = torch.Generator().manual_seed(config.training.seed)
     torch.manual_seed(config.training.seed)
@@ -80,10 +80,10 @@ def load_run(run: Path, simulator: AbstractSimulator, *, config: Config | None =
     """
     folder = RunFolder(path=run)
     setup = set_up(config or folder.read_config(), simulator)
-    load_model(folder.checkpoint, setup.network)
-    return setup
+    return replace(setup, epochs=load_model(folder.checkpoint, setup.network))
 
 
+@one_thread()
 def train(
     config: Config, out: Path, *, resume: bool = False, force: bool = False, console: Console | None = None
 ) -> Result:
@@ -105,12 +105,17 @@ def train(
         SimulationError: if a circuit finds no equilibrium; the last checkpoint stays.
     """
     console = console or Console()
+    if resume:
+        open_run_folder(out, config)
+    else:
+        check_place(out, force=force)  # at once; the folder is made when nothing else can be refused
     with closing(build_simulator(config.simulator)) as simulator:
         setup = set_up(config, simulator)
         folder = open_run_folder(out, config) if resume else create_run_folder(out, config, force=force)
         return _train_in(folder, setup, console)
 
 
+@one_thread()
 def evaluate(run: Path, *, simulator: SimulatorKind | None = None) -> Result:
     """Score a run's last checkpoint on the images held out and on those it was trained on.
 
@@ -132,8 +137,7 @@ def evaluate(run: Path, *, simulator: SimulatorKind | None = None) -> Result:
         config = config.model_copy(update={"simulator": section})
     with closing(build_simulator(config.simulator)) as built:
         setup = load_run(run, built, config=config)
-        epochs = max((int(m["epoch"]) for m in RunFolder(path=run).read_metrics(config.training.epochs)), default=0)
-        return _result(RunFolder(path=run), setup, epochs=epochs, wall_s=-start, earlier={})
+        return _result(RunFolder(path=run), setup, epochs=setup.epochs, wall_s=-start, earlier={})
 
 
 def _train_in(folder: RunFolder, setup: Setup, console: Console) -> Result:

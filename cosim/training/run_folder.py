@@ -6,21 +6,36 @@ RUN/metrics.jsonl           one line an epoch
 RUN/checkpoint.safetensors  the last epoch's state
 RUN/result.json             what `tellegen train --json` prints
 RUN/training.png            loss and accuracy
+RUN/evaluation.json, gradcheck.json, gradcheck.png      of `tellegen demo` and `tellegen gradcheck`
 ```
 """
 
 import json
-import shutil
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 from ..errors import ConfigError, RunError
-from ..files import append_line, explained, format_json, write_atomically
+from ..files import PART, append_line, explained, format_json, format_json_line, make_folder, write_atomically
 from .config import Config
 from .config_file import config_from_json
 
-Metrics = dict[str, float]  # "epoch", "train_loss", ... by name
+Metrics = dict[str, float]  # "epoch", "train_loss", ... by name; NaN is null in the file
+
+# All that --force may remove.
+RUN_FILES = frozenset(
+    {
+        "config.json",
+        "metrics.jsonl",
+        "checkpoint.safetensors",
+        "result.json",
+        "training.png",
+        "evaluation.json",
+        "gradcheck.json",
+        "gradcheck.png",
+    }
+)
 
 
 @final
@@ -73,7 +88,7 @@ class RunFolder:
 
     def append_metrics(self, metrics: Metrics) -> None:
         """Add an epoch's line."""
-        append_line(self.metrics, json.dumps(metrics, allow_nan=False))
+        append_line(self.metrics, format_json_line(metrics))
 
     def read_metrics(self, last_epoch: int) -> list[Metrics]:
         """Read the lines up to an epoch; a line that a crash cut short is later than any checkpoint."""
@@ -87,13 +102,13 @@ class RunFolder:
                     break
             except (ValueError, KeyError, TypeError):
                 break
-            kept.append(metrics)
+            kept.append({name: math.nan if value is None else value for name, value in metrics.items()})
         return kept
 
     def keep_metrics(self, last_epoch: int) -> list[Metrics]:
         """Drop the lines after an epoch, which a resumed run will write again, and return the others."""
         kept = self.read_metrics(last_epoch)
-        write_atomically(self.metrics, "".join(json.dumps(metrics) + "\n" for metrics in kept).encode())
+        write_atomically(self.metrics, "".join(format_json_line(metrics) + "\n" for metrics in kept).encode())
         return kept
 
     def write_result(self, result: dict[str, Any]) -> None:
@@ -115,22 +130,63 @@ def create_run_folder(path: Path, config: Config, *, force: bool) -> RunFolder:
     Raises:
         RunError: if the place is taken or cannot be written.
     """
+    check_place(path, force=force)
     folder = RunFolder(path=path)
-    if path.exists() or path.is_symlink():
-        if not force:
-            raise RunError(
-                f"{path}: exists already. Go on with it by --resume, replace it by --force, or choose another --out"
-            )
-        if not path.is_dir() or path.is_symlink():
-            raise RunError(f"{path}: is no folder, so --force does not replace it; choose another --out")
-        if any(path.iterdir()) and not folder.config.is_file():
-            raise RunError(f"{path}: holds files but no run, so --force does not replace it; choose another --out")
-        with explained(path):
-            shutil.rmtree(path)
+    make_folder(path)
     with explained(path):
-        path.mkdir(parents=True)
+        for entry in path.iterdir():
+            if _is_of_a_run(entry) and entry != folder.config:
+                entry.unlink()
     write_atomically(folder.config, format_json(config.model_dump(mode="json")).encode())
     return folder
+
+
+def check_place(path: Path, *, force: bool) -> None:
+    """Refuse a place where no run folder may be made; nothing is changed.
+
+    Args:
+        path: where.
+        force: True to allow an empty folder and a run that is there, all of whose files are known.
+
+    Raises:
+        RunError: if the place is taken.
+    """
+    with explained(path):
+        if not (path.exists() or path.is_symlink()):
+            return
+    if not force:
+        raise RunError(
+            f"{path}: exists already. Go on with it by --resume, replace it by --force, or choose another --out"
+        )
+    kept = "so --force does not replace it; choose another --out"
+    if not path.is_dir() or path.is_symlink():
+        raise RunError(f"{path}: is no folder, {kept}")
+    here = Path.cwd().resolve()
+    if path.resolve() in (here, *here.parents):
+        raise RunError(f"{path}: is the working directory or lies above it, {kept}")
+    with explained(path):
+        entries = sorted(path.iterdir())
+    if not entries:
+        return
+    folder = RunFolder(path=path)
+    if folder.config not in entries:
+        raise RunError(f"{path}: holds files but no run, {kept}")
+    try:
+        folder.read_config()
+    except (RunError, ConfigError) as error:
+        raise RunError(f"{path}: its config.json is none that this version of tellegen wrote, {kept}") from error
+    foreign = [entry.name for entry in entries if not _is_of_a_run(entry)]
+    if foreign:
+        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+        raise RunError(f"{path}: holds what no run writes ({', '.join(foreign[:3])}{more}), {kept}, or move them away")
+
+
+def _is_of_a_run(entry: Path) -> bool:
+    """Whether a run wrote a file, or was killed while it did."""
+    name = entry.name
+    if name.startswith(".") and name.endswith(PART):
+        name = name.removesuffix(PART).rpartition(".")[0].removeprefix(".")
+    return name in RUN_FILES and entry.is_file() and not entry.is_symlink()
 
 
 def open_run_folder(path: Path, config: Config) -> RunFolder:

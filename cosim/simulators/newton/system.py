@@ -64,7 +64,6 @@ class System:
     injection: Tensor  # [n_current_sources, n_unknowns] +1 where it enters, -1 where it leaves
     hessian: Scatter
     coupling: Scatter
-    magnitude: Scatter  # sum of |g| at each unknown, as one row
     diodes: DiodeArrays
     device: torch.device
 
@@ -107,15 +106,6 @@ def _coupling_entries(topology: Topology) -> tuple[Indices, Floats, Indices]:
     return np.concatenate(index), np.concatenate(sign), np.concatenate(resistor)
 
 
-def _magnitude_entries(topology: Topology) -> tuple[Indices, Floats, Indices]:
-    """Return unknown, 1 and resistor for the sum of |g| at each unknown."""
-    r = topology.circuit.resistors
-    a, b = topology.unknown_of_node[r.a], topology.unknown_of_node[r.b]
-    k_a, k_b = np.flatnonzero(a != NONE), np.flatnonzero(b != NONE)
-    resistor = np.concatenate([k_a, k_b])
-    return np.concatenate([a[k_a], b[k_b]]), np.ones(len(resistor)), resistor
-
-
 def build_system(topology: Topology, device: torch.device) -> System:
     """Turn an analysed circuit into tensors on a device."""
     circuit, n = topology.circuit, topology.n_unknowns
@@ -149,7 +139,6 @@ def build_system(topology: Topology, device: torch.device) -> System:
         injection=floats(injection[:, :n]),
         hessian=scatter(_hessian_entries(topology), (n, n)),
         coupling=scatter(_coupling_entries(topology), (n, n_sources)),
-        magnitude=scatter(_magnitude_entries(topology), (1, n)),
         diodes=DiodeArrays(
             anode=indices(anode),
             cathode=indices(cathode),

@@ -74,12 +74,20 @@ class NgspicePool:
         self._running = _Running()
         self._finalizer = weakref.finalize(self, self._running.stop)
 
-    def run(self, deck: StreamedDeck, chunks: Sequence[NDArray[np.float64]]) -> list[SweepResult]:
+    def run(
+        self,
+        deck: StreamedDeck,
+        chunks: Sequence[NDArray[np.float64]],
+        *,
+        spell_plain: Callable[[NDArray[np.float64]], str] | None = None,
+    ) -> list[SweepResult]:
         """Solve the chunks and return their results in the order of the chunks.
 
         Args:
             deck: the deck to solve.
             chunks: drives of each chunk, [batch, n_drives] V, then A.
+            spell_plain: returns a deck for `ngspice -b` from one sample's drives, [n_drives]; it is saved where a chunk
+                fails twice.
 
         Raises:
             ResultError: see `run_sweep`.
@@ -92,7 +100,8 @@ class NgspicePool:
             try:
                 results = self._run_together(deck, tables)
                 return [
-                    self._run_alone(deck, tables, k) if result is None else result for k, result in enumerate(results)
+                    self._run_alone(deck, tables, k, spell_plain) if result is None else result
+                    for k, result in enumerate(results)
                 ]
             except TellegenError:
                 raise
@@ -148,7 +157,13 @@ class NgspicePool:
                         raise
         return futures
 
-    def _run_alone(self, deck: StreamedDeck, tables: Sequence[NDArray[np.float64]], k: int) -> SweepResult:
+    def _run_alone(
+        self,
+        deck: StreamedDeck,
+        tables: Sequence[NDArray[np.float64]],
+        k: int,
+        spell_plain: Callable[[NDArray[np.float64]], str] | None,
+    ) -> SweepResult:
         """Send one chunk for the second time, with nothing beside it."""
         try:
             return self._submit(deck, [tables[k]])[0].result()
@@ -164,7 +179,7 @@ class NgspicePool:
             )
             raise WorkerError(
                 f"the chunk with samples {first} to {first + len(tables[k]) - 1} failed twice: the second time, alone, "
-                f"it {reason}. Deck and drives: {_save_chunk(deck, tables[k])}"
+                f"it {reason}. {_save_chunk(deck, tables[k], spell_plain)}"
             ) from error
 
     def _make_executor(self) -> Executor:
@@ -199,12 +214,17 @@ class _Running:
             executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _save_chunk(deck: StreamedDeck, drives: NDArray[np.float64]) -> str:
-    """Write deck and drives to a new temporary folder and return its path, or why there is none."""
+def _save_chunk(
+    deck: StreamedDeck, drives: NDArray[np.float64], spell_plain: Callable[[NDArray[np.float64]], str] | None
+) -> str:
+    """Write a chunk to a new temporary folder; say what is there and where, or why it is not."""
     try:
         folder = Path(tempfile.mkdtemp(prefix="tellegen-"))
         (folder / "deck.cir").write_text(deck.text, encoding="utf-8")
         np.save(folder / "drives.npy", drives, allow_pickle=False)
+        if spell_plain is None:
+            return f"Deck and drives: {folder}"
+        (folder / "plain.cir").write_text(spell_plain(drives[0]), encoding="utf-8")
     except OSError as error:
-        return f"(could not be saved: {error})"
-    return str(folder)
+        return f"Deck and drives could not be saved: {error}"
+    return f"Deck and drives, and plain.cir with the first sample for `ngspice -b`: {folder}"

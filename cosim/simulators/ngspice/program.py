@@ -11,6 +11,8 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -18,10 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuits.arrays import Floats
+from circuits.circuit import Circuit
+from circuits.kirchhoff import kirchhoff_residual
 from netlists.netlist import Netlist, node_map
 from netlists.spice_writer import format_standalone
 
-from ...errors import ResultError, SimulatorNotFound
+from ...errors import ConvergenceError, ResultError, SimulationError, SimulatorNotFound
+from ..base import RESIDUAL_SCALE_V
 
 # "resistance to low": below 1 mOhm ngspice takes 1 mOhm and goes on. "Transient op": the value where a transient was
 # stopped, good to a few digits only. A failed gmin or source step alone is harmless, the next method starts.
@@ -49,6 +54,18 @@ def find_ngspice_program() -> str:
     return path
 
 
+@contextmanager
+def _on_disk(place: Path | str) -> Iterator[None]:
+    """Say where the files of a run could not be written or read, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise SimulationError(
+            f"the files of an ngspice run cannot be kept at {place}: {error.strerror or error}. Free space there, or "
+            "name another folder with TMPDIR, or with `keep` of run_program"
+        ) from error
+
+
 def run_program(text: str, *, timeout_s: float = 300.0, keep: Path | None = None) -> dict[str, NDArray[np.float64]]:
     """Run a complete deck in a process of its own.
 
@@ -64,14 +81,17 @@ def run_program(text: str, *, timeout_s: float = 300.0, keep: Path | None = None
     Raises:
         SimulatorNotFound: if ngspice is not installed.
         ResultError: if the exit status, the log or the raw file shows that this is not the solution of this deck.
+        SimulationError: if the deck or the log cannot be written, or the raw file not read.
     """
     program = find_ngspice_program()
-    if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="tellegen-ngspice-")) if keep is None else keep
+    with _on_disk(keep or "the temporary folder"):
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="tellegen-ngspice-")) if keep is None else keep
     deck, raw, log = folder / "deck.cir", folder / "deck.raw", folder / "deck.log"
-    raw.unlink(missing_ok=True)
-    deck.write_text(text, encoding="utf-8")
+    with _on_disk(deck):
+        raw.unlink(missing_ok=True)
+        deck.write_text(text, encoding="utf-8")
     try:
         # -n: a user's .spiceinit may change what a deck means.
         run = subprocess.run(
@@ -83,12 +103,14 @@ def run_program(text: str, *, timeout_s: float = 300.0, keep: Path | None = None
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        log.write_bytes((error.stdout or b"") + (error.stderr or b""))
+        with _on_disk(log):
+            log.write_bytes((error.stdout or b"") + (error.stderr or b""))
         raise ResultError(
             f"ngspice ran past {timeout_s:g} s and was ended; allow more time, or loosen the clamps. "
             f"Deck and log: {deck}"
         ) from error
-    log.write_bytes(run.stdout + run.stderr)
+    with _on_disk(log):
+        log.write_bytes(run.stdout + run.stderr)
     # Its own name for the deck is echoed in the log: a circuit may be called "error amplifier".
     said = [line.strip() for line in (run.stderr + run.stdout).decode("utf-8", "replace").splitlines()]
     denied = [line for line in said if _DENIED.search(line) and not line.startswith("Circuit:")]
@@ -99,8 +121,10 @@ def run_program(text: str, *, timeout_s: float = 300.0, keep: Path | None = None
         )
     if not raw.is_file():
         raise ResultError(f"ngspice wrote no raw file; the deck has no analysis. Deck and log: {deck}")
+    with _on_disk(raw):
+        content = raw.read_bytes()
     try:
-        vectors = parse_raw(raw.read_bytes())
+        vectors = parse_raw(content)
     except ResultError as error:
         raise ResultError(f"{error}. Deck and log: {deck}") from error
     if keep is None:
@@ -118,17 +142,18 @@ def parse_raw(content: bytes) -> dict[str, NDArray[np.float64]]:
         [n_points] by vector name; v(x) becomes "x", i(x) becomes "x#branch".
 
     Raises:
-        ResultError: if a plot, point or byte is missing or left over.
+        ResultError: if the header is not whole, or a plot, point or byte is missing or left over.
     """
     head, found, body = content.partition(b"Binary:\n")
     lines = head.decode("utf-8", "replace").splitlines()
     fields = {key.strip(): value.strip() for key, colon, value in (line.partition(":") for line in lines) if colon}
-    if not found or not {"No. Variables", "No. Points", "Flags"} <= fields.keys():
+    if not found or not {"No. Variables", "No. Points", "Flags"} <= fields.keys() or "Variables:" not in lines:
         raise ResultError("the raw file has no complete header")
-    n_variables, n_points = int(fields["No. Variables"]), int(fields["No. Points"])
+    n_variables, n_points = _read_count(fields, "No. Variables"), _read_count(fields, "No. Points")
     if fields["Flags"] != "real":
         raise ResultError(f"the raw file holds '{fields['Flags']}' values; expected real ones")
-    names = [line.split()[1] for line in lines[lines.index("Variables:") + 1 :] if line.strip()]
+    rows = [line.split() for line in lines[lines.index("Variables:") + 1 :]]
+    names = [row[1] for row in rows if len(row) > 1]
     expected = n_points * n_variables * _BYTES_A_VALUE
     if len(names) != n_variables or n_points < 1:
         raise ResultError(f"the raw file announces {n_variables} vectors of {n_points} points and names {len(names)}")
@@ -137,6 +162,14 @@ def parse_raw(content: bytes) -> dict[str, NDArray[np.float64]]:
         raise ResultError(f"the raw file has {len(body)} bytes of values where {expected} were announced: {more}")
     values = np.frombuffer(body, dtype="<f8").reshape(n_points, n_variables).astype(np.float64)
     return {_vector_name(name): values[:, k] for k, name in enumerate(names)}
+
+
+def _read_count(fields: dict[str, str], key: str) -> int:
+    """Return a count of the raw file's header."""
+    try:
+        return int(fields[key])
+    except ValueError as error:
+        raise ResultError(f"the raw file has '{key}: {fields[key]}'; expected a whole number") from error
 
 
 def _vector_name(name: str) -> str:
@@ -159,6 +192,8 @@ def solve_standalone(netlist: Netlist) -> tuple[Floats, Floats]:
     Raises:
         SimulatorNotFound: if ngspice is not installed.
         ResultError: as `run_program`, and for a vector that is missing or not finite.
+        ConvergenceError: if the answer violates Kirchhoff's current law by our own element laws.
+        SimulationError: as `run_program`.
     """
     vectors = run_program(format_standalone(netlist))
     names = node_map(netlist)
@@ -169,4 +204,34 @@ def solve_standalone(netlist: Netlist) -> tuple[Floats, Floats]:
     if not np.isfinite(values).all():
         name = names.vectors[int(np.argmax(~np.isfinite(values)))]
         raise ResultError(f"circuit '{netlist.circuit.name}': ngspice returned {vectors[name][0]} for '{name}'")
-    return names.voltages(values)[0], names.source_currents(values)[0]
+    voltage_v = names.voltages(values)
+    _require_kirchhoff(netlist, voltage_v)
+    return voltage_v[0], names.source_currents(values)[0]
+
+
+def _require_kirchhoff(netlist: Netlist, voltage_v: Floats) -> None:
+    """Raise ConvergenceError if node voltages, [1, n_nodes] V, are no equilibrium of the netlist's circuit."""
+    circuit = netlist.circuit
+    residual = kirchhoff_residual(
+        netlist.topology,
+        circuit.resistors.conductance_s,
+        _own_drives(circuit),
+        voltage_v,
+        voltage_tolerance_v=netlist.options.voltage_tolerance_v(RESIDUAL_SCALE_V),
+    )
+    found_a, allowed_a = float(residual.residual_a[0]), float(residual.tolerance_a[0])
+    if not found_a <= allowed_a:  # nan, too
+        raise ConvergenceError(
+            f"circuit '{circuit.name}': the ngspice program's answer violates Kirchhoff's law at "
+            f"{circuit.labels[int(residual.node[0])]}: net current {found_a:.3g} A, allowed {allowed_a:.3g} A. Lower "
+            "reltol and vntol_v of SolverOptions to make ngspice go on for longer, or k_over_q_v_per_k of the circuit "
+            "is not this ngspice's"
+        )
+
+
+def _own_drives(circuit: Circuit) -> Floats:
+    """Return the values that the driven sources have in the circuit, [1, n_drives] V then A."""
+    v, i = circuit.voltage_sources, circuit.current_sources
+    return np.concatenate([v.voltage_v[circuit.driven_voltage_sources], i.current_a[circuit.driven_current_sources]])[
+        np.newaxis
+    ]

@@ -6,22 +6,21 @@ are the same, bit for bit, with any number of workers.
 
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
 
 from circuits.arrays import Floats
-from circuits.kirchhoff import kirchhoff_residual
+from circuits.kirchhoff import KirchhoffProgram, kirchhoff_law
 from circuits.validation import check_drives
 from netlists.netlist import Netlist, node_map
-from netlists.spice_writer import streamed_template
+from netlists.spice_writer import format_standalone, streamed_template
 
-from ...errors import SimulationError
-from ..base import AbstractSession, AbstractSimulator, OnFailure, OperatingPoint, raise_first_failure
+from ...errors import ResultError, SimulationError, WorkerError
+from ..base import RESIDUAL_SCALE_V, AbstractSession, AbstractSimulator, OnFailure, OperatingPoint, raise_first_failure
 from .deck import StreamedDeck, SweepResult
 from .pool import NgspicePool
-
-RESIDUAL_SCALE_V = 10.0  # voltage at which the relative tolerance is taken, as in newton
 
 
 @final
@@ -63,6 +62,16 @@ class NgspiceSimulator(AbstractSimulator):
 
 
 @final
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ParameterSet:
+    """The last conductances, as ngspice and as Kirchhoff's law need them."""
+
+    conductance_s: Floats
+    deck: StreamedDeck
+    kirchhoff: KirchhoffProgram
+
+
+@final
 class NgspiceSession(AbstractSession):
     """A netlist prepared for streamed sweeps; keeps the deck of the last parameter set."""
 
@@ -72,26 +81,27 @@ class NgspiceSession(AbstractSession):
         self._chunk = chunk
         self._template = streamed_template(netlist)
         self._map = node_map(netlist)
-        self._conductance_s: Floats | None = None
-        self._deck: StreamedDeck | None = None
+        self._law = kirchhoff_law(netlist.topology)
+        self._last: ParameterSet | None = None
 
     @property
     def netlist(self) -> Netlist:
         """What was prepared."""
         return self._netlist
 
-    def _programmed(self, conductance_s: Floats) -> StreamedDeck:
-        last = self._conductance_s
-        if self._deck is None or last is None or not np.array_equal(last, conductance_s):
+    def _programmed(self, conductance_s: Floats) -> ParameterSet:
+        if self._last is None or not np.array_equal(self._last.conductance_s, conductance_s):
             circuit = self._netlist.circuit
-            self._deck = StreamedDeck.from_text(
+            deck = StreamedDeck.from_text(
                 self._template.text(conductance_s),
                 vectors=(*self._netlist.nodes[1:], *self._template.branches),
                 n_voltage_drives=len(circuit.driven_voltage_sources),
                 n_current_drives=len(circuit.driven_current_sources),
             )
-            self._conductance_s = conductance_s.copy()
-        return self._deck
+            self._last = ParameterSet(
+                conductance_s=conductance_s.copy(), deck=deck, kirchhoff=self._law.program(conductance_s)
+            )
+        return self._last
 
     def solve(
         self,
@@ -105,17 +115,27 @@ class NgspiceSession(AbstractSession):
         """Relax a batch; see `AbstractSession.solve`. Every chunk starts cold, so `start_v` is not used."""
         del start_v
         check_drives(self._netlist.circuit, drives)
-        deck = self._programmed(conductance_s)
+        parameters = self._programmed(conductance_s)
         chunks = [drives[k : k + self._chunk] for k in range(0, len(drives), self._chunk)]
-        results = self._pool.run(deck, chunks)
-        point = self._operating_point(conductance_s, drives, results, read_sources=read_sources)
+        try:
+            results = self._pool.run(
+                parameters.deck, chunks, spell_plain=lambda row: self._plain_deck(conductance_s, row)
+            )
+        except (ResultError, WorkerError) as error:  # the pool knows decks and samples, not whose they are
+            raise type(error)(f"block '{self._netlist.circuit.name}': {error}") from error
+        point = self._operating_point(parameters.kirchhoff, drives, results, read_sources=read_sources)
         if on_failure is OnFailure.RAISE:
             log = tuple(line for result in results for line in result.log)
-            raise_first_failure(self._netlist, point, "ngspice", log)
+            raise_first_failure(self._netlist.circuit, point, "ngspice", log)
         return point
 
+    def _plain_deck(self, conductance_s: Floats, drives: Floats) -> str:
+        """Return a deck of one sample, [n_drives] V then A, that plain ngspice can run."""
+        circuit = self._netlist.circuit.with_conductances(conductance_s).with_drives(drives)
+        return format_standalone(replace(self._netlist, circuit=circuit))
+
     def _operating_point(
-        self, conductance_s: Floats, drives: Floats, results: list[SweepResult], *, read_sources: bool
+        self, kirchhoff: KirchhoffProgram, drives: Floats, results: list[SweepResult], *, read_sources: bool
     ) -> OperatingPoint:
         """Join the chunks and judge every sample by Kirchhoff's law."""
         n_vectors = len(self._map.vectors)
@@ -124,9 +144,7 @@ class NgspiceSession(AbstractSession):
         iterations = [np.full(len(r.converged), r.iterations / max(1, len(r.converged))) for r in results]
         voltage_v = self._map.voltages(values)
         tolerance_v = self._netlist.options.voltage_tolerance_v(RESIDUAL_SCALE_V)
-        residual = kirchhoff_residual(
-            self._netlist.topology, conductance_s, drives, voltage_v, voltage_tolerance_v=tolerance_v
-        )
+        residual = kirchhoff.residual(drives, voltage_v, voltage_tolerance_v=tolerance_v)
         converged = solved & (residual.residual_a <= residual.tolerance_a)
         voltage_v[~converged] = np.nan
         source_current_a = self._map.source_currents(values) if read_sources else None
