@@ -53,6 +53,8 @@ class NodeLayer:
     def __post_init__(self) -> None:
         if isinstance(self.size, bool) or not isinstance(self.size, Integral) or self.size < 1:
             raise CircuitError(f"node layer: size = {self.size!r}; give a whole number of units, one or more")
+        if self.clamp is not None and not isinstance(self.clamp, Clamp):
+            raise CircuitError(f"node layer: clamp = {self.clamp!r}; give Clamp(low_v=..., high_v=...) or None")
         if not (np.isfinite(self.leak_s) and self.leak_s >= 0):
             raise CircuitError(f"node layer: leak_s = {self.leak_s!r}; give zero or more")
 
@@ -92,11 +94,15 @@ class EnergyBlock:
     gmin_s: float = 1e-15
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", tuple(self.layers))
+        given: object = self.layers
+        object.__setattr__(self, "layers", (given,) if isinstance(given, NodeLayer) else tuple(self.layers))
         object.__setattr__(self, "output_layers", tuple(self.output_layers))
         where = f"block '{self.name}'"
         object.__setattr__(self, "drive", chosen(Drive, self.drive, f"{where}: drive", CircuitError))
         object.__setattr__(self, "polarity", chosen(Polarity, self.polarity, f"{where}: polarity", CircuitError))
+        for layer in self.layers:
+            if not isinstance(layer, NodeLayer):
+                raise CircuitError(f"{where}: layers holds {layer!r}; give NodeLayer(size=...)")
         if not self.layers:
             raise CircuitError(f"{where}: no node layers; give at least one")
         if self.n_inputs < 1:

@@ -132,7 +132,7 @@ class KirchhoffProgram:
     rows: Floats | sparse.csr_array
     magnitude_s: Floats
 
-    def residual(self, drives: Floats, voltage_v: Floats, *, voltage_tolerance_v: float) -> KirchhoffResidual:
+    def residual(self, drives: Floats, voltage_v: Floats, *, voltage_tolerance_v: float | Floats) -> KirchhoffResidual:
         """Return how far node voltages are from obeying Kirchhoff's current law.
 
         Equation: r = T^T [A^T diag(g) A v + A_d^T I_d - i_sources]; tolerance per node = dv * (sum |g| + sum g_d),
@@ -141,7 +141,7 @@ class KirchhoffProgram:
         Args:
             drives: [batch, n_drives] V then A.
             voltage_v: [batch, n_nodes] V.
-            voltage_tolerance_v: V — the solver's tolerance on a node voltage.
+            voltage_tolerance_v: V — the solver's tolerance on a node voltage, one or [batch].
 
         Returns:
             the worst node of each sample.
@@ -166,7 +166,7 @@ class KirchhoffProgram:
                 _, injected = circuit.source_values(drives)
                 leaving = leaving + times_rows(self.law.source_branches, injected)
             residual = np.abs(leaving)
-            tolerance = voltage_tolerance_v * scale + np.finfo(float).tiny
+            tolerance = np.reshape(voltage_tolerance_v, (-1, 1)) * scale + np.finfo(float).tiny
             tolerance = np.where(np.isfinite(tolerance), tolerance, 0.0)
             ratio = residual / tolerance
         worst = np.argmax(np.where(np.isnan(ratio), np.inf, ratio), axis=1)
@@ -192,7 +192,7 @@ def kirchhoff_law(topology: Topology) -> KirchhoffLaw:
 
 
 def kirchhoff_residual(
-    topology: Topology, conductance_s: Floats, drives: Floats, voltage_v: Floats, *, voltage_tolerance_v: float
+    topology: Topology, conductance_s: Floats, drives: Floats, voltage_v: Floats, *, voltage_tolerance_v: float | Floats
 ) -> KirchhoffResidual:
     """Return the residual of one batch: `KirchhoffProgram.residual` for those who need it once.
 

@@ -109,6 +109,11 @@ class AnalogBlock(nn.Module):
         relaxation: RelaxationOptions | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(simulator, AbstractSimulator):
+            raise BlockError(
+                f"block '{block.name}': simulator = {simulator!r}; give an instance, as NgspiceSimulator() or "
+                "NewtonSimulator()"
+            )
         gradient = chosen(Gradient, gradient, f"block '{block.name}': gradient", BlockError)
         if gradient is Gradient.IMPLICIT and not simulator.has_small_signal:
             raise BlockError(
@@ -169,6 +174,8 @@ class AnalogBlock(nn.Module):
         return result
 
     def _check_input(self, x: Tensor) -> None:
+        if not isinstance(x, Tensor):
+            raise BlockError(f"block '{self.block.name}': input of type {type(x).__name__}; give a torch tensor")
         if x.ndim != 2 or x.shape[1] != self.block.n_inputs:
             raise BlockError(
                 f"block '{self.block.name}': input of shape {tuple(x.shape)}; it takes [batch, {self.block.n_inputs}]"

@@ -20,12 +20,12 @@ from netlists.netlist import SolverOptions
 
 from .errors import SimulationError
 from .simulators.base import (
-    RESIDUAL_SCALE_V,
     AbstractSession,
     AbstractSimulator,
     OnFailure,
     OperatingPoint,
     raise_first_failure,
+    residual_tolerance_v,
 )
 
 
@@ -171,7 +171,7 @@ class Relaxation:
         if self._kirchhoff is None or last_s is None or not np.array_equal(last_s, conductance_s):
             self._law = self._law or kirchhoff_law(analyse(self.circuit))
             self._kirchhoff, self._kirchhoff_s = self._law.program(conductance_s), conductance_s.copy()
-        tolerance_v = self._options.solver.voltage_tolerance_v(RESIDUAL_SCALE_V)
+        tolerance_v = residual_tolerance_v(self._options.solver, voltage_v)
         judged = self._kirchhoff.residual(drives, voltage_v, voltage_tolerance_v=tolerance_v)
         converged = point.converged
         if self._simulator.is_exact:

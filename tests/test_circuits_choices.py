@@ -22,3 +22,11 @@ def test_other_words_are_refused(field: str) -> None:
 def test_a_layer_has_a_whole_number_of_units(size: object) -> None:
     with pytest.raises(CircuitError, match=r"node layer: size = .*; give a whole number of units"):
         NodeLayer(size=size)
+
+
+def test_layers_and_clamps_are_what_they_say() -> None:
+    with pytest.raises(CircuitError, match=r"block 'b': layers holds 3; give NodeLayer"):
+        EnergyBlock(name="b", n_inputs=2, layers=(3,))
+    with pytest.raises(CircuitError, match=r"node layer: clamp = \(-0.3, 0.3\); give Clamp"):
+        NodeLayer(size=2, clamp=(-0.3, 0.3))
+    assert EnergyBlock(name="b", n_inputs=2, layers=NodeLayer(size=2)).layers == (NodeLayer(size=2),)

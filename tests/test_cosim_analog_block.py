@@ -495,3 +495,21 @@ def test_gradient_by_word() -> None:
     assert make_block(gradient="implicit").gradient is Gradient.IMPLICIT
     with pytest.raises(BlockError, match=r"block 'first': gradient = 'exact'; allowed are 'ep', 'implicit'"):
         make_block(gradient="exact")
+
+
+def test_arguments_of_another_kind() -> None:
+    block = make_block().block
+    with pytest.raises(BlockError, match=r"block 'first': simulator = 'newton'; give an instance, as NgspiceSimulator"):
+        AnalogBlock(block, simulator="newton")
+    with pytest.raises(BlockError, match=r"block 'first': simulator = <class .*NewtonSimulator'>; give an instance"):
+        AnalogBlock(block, simulator=NewtonSimulator)
+    with pytest.raises(BlockError, match=r"block 'first': input of type ndarray; give a torch tensor"):
+        make_block()(np.zeros((2, 4)))
+
+
+@pytest.mark.parametrize("size", [1e3, 1e6, 1e9])
+def test_a_large_drive_of_a_linear_block_rounds_and_is_accepted(size: float) -> None:
+    linear = EnergyBlock(name="linear", n_inputs=4, layers=(NodeLayer(size=3, leak_s=1e-4),))
+    block = AnalogBlock(linear, simulator=NewtonSimulator()).double()
+    x = draw_x(8, 4).double()
+    torch.testing.assert_close(block(size * x) / size, block(x), rtol=1e-9, atol=0)

@@ -406,7 +406,7 @@ def test_a_full_disk_leaves_the_last_plot(tmp_path: Path, monkeypatch: pytest.Mo
     assert [path.name for path in out.iterdir()] == ["gradcheck.png"]
     assert (out / "gradcheck.png").read_bytes() == b"old"
     with pytest.raises(RunError, match="the disk is full"):
-        plot_gradcheck(some_checks(), out / "gradcheck.png", cosine=0.9999, norm=1e-3)
+        plot_gradcheck(some_checks(), out / "gradcheck.png", cosine=0.9999, norm=1e-3, beta=BETA)
 
 
 def test_threads_are_as_before_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -428,5 +428,5 @@ def test_threads_are_as_before_afterwards(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_plot_shows_failures_and_exact_agreement_too(tmp_path: Path) -> None:
-    path = plot_gradcheck(some_checks(), tmp_path / "plot.png", cosine=0.9999, norm=1e-3)
+    path = plot_gradcheck(some_checks(), tmp_path / "plot.png", cosine=0.9999, norm=1e-3, beta=BETA)
     assert path.stat().st_size > 5000

@@ -13,11 +13,11 @@ import numpy as np
 
 from circuits.arrays import Flags, Floats, Indices
 from circuits.circuit import Circuit
-from netlists.netlist import Netlist
+from netlists.netlist import Netlist, SolverOptions
 
 from ..errors import ConvergenceError, SimulationError
 
-RESIDUAL_SCALE_V = 10.0  # voltage at which the relative tolerance of a voltage is taken when a residual is judged
+RESIDUAL_SCALE_V = 10.0  # smallest voltage at which the relative tolerance is taken when a residual is judged
 
 
 class OnFailure(Enum):
@@ -141,6 +141,15 @@ class AbstractSimulator(ABC):
     def close(self) -> None:
         """Release worker processes and the like; the default holds none."""
         return
+
+
+def residual_tolerance_v(options: SolverOptions, voltage_v: Floats) -> Floats:
+    """Return the voltage error that each sample's residual may show, [batch] V.
+
+    It is relative to the sample's largest voltage: residuals are sums of currents, and round with them.
+    """
+    largest = np.max(np.abs(np.nan_to_num(voltage_v, posinf=0.0, neginf=0.0)), axis=1, initial=RESIDUAL_SCALE_V)
+    return np.asarray(options.reltol * largest + options.vntol_v)
 
 
 def raise_first_failure(circuit: Circuit, point: OperatingPoint, simulator: str, log: tuple[str, ...] = ()) -> None:

@@ -165,7 +165,8 @@ def gradcheck(target: Path, *, out: Path | None = None, beta: float | None = Non
         )
     if folder is None:
         return report
-    plot = plot_gradcheck(report.tensors, folder / "gradcheck.png", cosine=COSINE_LIMIT, norm=NORM_LIMIT)
+    name = "gradcheck.png" if beta is None else f"gradcheck_beta{beta:g}.png"  # an experiment replaces no result
+    plot = plot_gradcheck(report.tensors, folder / name, cosine=COSINE_LIMIT, norm=NORM_LIMIT, beta=report.beta)
     return GradcheckReport(
         tensors=report.tensors, converter_effect=report.converter_effect, beta=report.beta, plot=plot
     )

@@ -17,7 +17,7 @@ FLOOR = 1e-16  # exact agreement has no place on a log scale
 CEILING = 2.0  # nor has a norm ratio without bound
 
 
-def plot_gradcheck(checks: "Sequence[TensorCheck]", path: Path, *, cosine: float, norm: float) -> Path:
+def plot_gradcheck(checks: "Sequence[TensorCheck]", path: Path, *, cosine: float, norm: float, beta: float) -> Path:
     """Draw 1 - cosine and |norm ratio - 1| of every tensor.
 
     Args:
@@ -25,6 +25,7 @@ def plot_gradcheck(checks: "Sequence[TensorCheck]", path: Path, *, cosine: float
         path: PNG to write.
         cosine: limit of the cosine.
         norm: limit of |norm ratio - 1|.
+        beta: nudge, for the title.
 
     Returns:
         the path.
@@ -51,14 +52,15 @@ def plot_gradcheck(checks: "Sequence[TensorCheck]", path: Path, *, cosine: float
         for k, (label, values) in enumerate(series.items()):
             heights = np.clip(np.nan_to_num([values[name][panel] for name in names], nan=CEILING), FLOOR, CEILING)
             axis.bar(places + (k - (len(series) - 1) / 2) * width, heights, width, label=label)
-        axis.axhline(limit, color="black", linestyle="--", linewidth=1, label=f"limit {limit:.0e}")
+        axis.axhline(limit, color="black", linestyle="--", linewidth=1, label="limit")
         axis.set_yscale("log")
-        axis.set_ylim(FLOOR, max(1e-2, 10 * limit))
-        axis.set_ylabel(title)
+        axis.set_ylim(FLOOR, CEILING)
+        axis.set_ylabel(f"{title} (limit {limit:.0e})")
         axis.grid(visible=True, axis="y", alpha=0.3)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, fontsize="small", ncols=3, loc="outside upper center")
-    axes[0].set_title("Equilibrium propagation's gradients, tensor by tensor")
+    verdict = "pass" if all(c.passed for c in checks) else "FAIL"
+    axes[0].set_title(f"Gradients by equilibrium propagation at beta = {beta:g}: {verdict}")
     axes[1].set_xticks(
         places, [f"{block} {tensor}" for block, tensor in names], rotation=60, ha="right", fontsize="small"
     )

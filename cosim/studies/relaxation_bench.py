@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, final
 
 import numpy as np
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.progress import track
 from rich.table import Table
 
 from circuits.arrays import Floats
@@ -124,7 +125,8 @@ def relaxation_bench(sizes: Sequence[Sequence[int]] = DEFAULT_SIZES, *, seed: in
     Raises:
         SimulatorNotFound: if libngspice is not installed.
     """
-    return BenchReport(rows=tuple(_bench_block(tuple(size), seed) for size in sizes))
+    blocks = track(list(sizes), "relaxation", console=Console(stderr=True), transient=True)
+    return BenchReport(rows=tuple(_bench_block(tuple(size), seed) for size in blocks))
 
 
 def random_block(size: Sequence[int], seed: int) -> tuple[BlockCircuit, Floats, Floats]:

@@ -18,7 +18,9 @@ from circuits.topology import Topology
 from .elimination import Blocks, cut, order, solve_batch
 from .system import build_system
 
-STEP_TOLERANCE_V = 1e-10  # the error after such a step is its square over n V_t, far below round-off
+STEP_TOLERANCE_V = (
+    1e-10  # per volt above one; the error after such a step is its square over n V_t, far below round-off
+)
 BATCH_BYTES = 1 << 26  # memory of one batch of Schur complements; sets the size of internal chunks
 OVERFLOW_S = 1e30  # no junction conducts like that; where one seems to, numbers overflow and a Hessian says nothing
 
@@ -156,7 +158,8 @@ class NewtonIteration:
             if limited.shape[1]:
                 largest = torch.maximum(largest, (limited - junction_now).abs().amax(dim=1))
             u[active], junction[active] = u_now, limited
-            done = (largest <= STEP_TOLERANCE_V) & ~is_limited.any(dim=1)
+            size = u_now.abs().amax(dim=1).clamp(min=1.0) if u_now.shape[1] else torch.ones_like(largest)
+            done = (largest <= STEP_TOLERANCE_V * size) & ~is_limited.any(dim=1)
             iterations[active[done]] = float(iteration)
             converged[active[done]] = True
             overflow = ~residual.isfinite().all(dim=1)

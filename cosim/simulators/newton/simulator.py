@@ -19,12 +19,12 @@ from netlists.netlist import Netlist
 from ...errors import ConvergenceError
 from ...threads import one_torch_thread
 from ..base import (
-    RESIDUAL_SCALE_V,
     AbstractSession,
     AbstractSimulator,
     OnFailure,
     OperatingPoint,
     raise_first_failure,
+    residual_tolerance_v,
 )
 from .iteration import NewtonIteration, Programmed, padded
 
@@ -119,7 +119,7 @@ class NewtonSession(AbstractSession):
         if on_failure is OnFailure.RAISE:
             self._refuse_indefinite(state.indefinite)
         voltage_v = (padded(state.u)[:, system.unknown] + known).cpu().numpy()
-        tolerance_v = self._netlist.options.voltage_tolerance_v(RESIDUAL_SCALE_V)
+        tolerance_v = residual_tolerance_v(self._netlist.options, voltage_v)
         judged = parameters.kirchhoff.residual(drives, voltage_v, voltage_tolerance_v=tolerance_v)
         converged = state.converged.cpu().numpy() & (judged.residual_a <= judged.tolerance_a)
         voltage_v[~converged] = np.nan

@@ -26,7 +26,7 @@ from netlists.netlist import Netlist, node_map
 from netlists.spice_writer import format_standalone
 
 from ...errors import ConvergenceError, ResultError, SimulationError, SimulatorNotFound
-from ..base import RESIDUAL_SCALE_V
+from ..base import residual_tolerance_v
 
 # "resistance to low": below 1 mOhm ngspice takes 1 mOhm and goes on. "Transient op": the value where a transient was
 # stopped, good to a few digits only. A failed gmin or source step alone is harmless, the next method starts.
@@ -217,7 +217,7 @@ def _require_kirchhoff(netlist: Netlist, voltage_v: Floats) -> None:
         circuit.resistors.conductance_s,
         _own_drives(circuit),
         voltage_v,
-        voltage_tolerance_v=netlist.options.voltage_tolerance_v(RESIDUAL_SCALE_V),
+        voltage_tolerance_v=residual_tolerance_v(netlist.options, voltage_v),
     )
     found_a, allowed_a = float(residual.residual_a[0]), float(residual.tolerance_a[0])
     if not found_a <= allowed_a:  # nan, too

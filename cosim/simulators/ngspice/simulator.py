@@ -18,7 +18,14 @@ from netlists.netlist import Netlist, node_map
 from netlists.spice_writer import format_standalone, streamed_template
 
 from ...errors import ResultError, SimulationError, WorkerError
-from ..base import RESIDUAL_SCALE_V, AbstractSession, AbstractSimulator, OnFailure, OperatingPoint, raise_first_failure
+from ..base import (
+    AbstractSession,
+    AbstractSimulator,
+    OnFailure,
+    OperatingPoint,
+    raise_first_failure,
+    residual_tolerance_v,
+)
 from .deck import StreamedDeck, SweepResult
 from .pool import NgspicePool
 
@@ -143,7 +150,7 @@ class NgspiceSession(AbstractSession):
         solved = np.concatenate([result.converged for result in results]) if results else np.zeros(0, dtype=bool)
         iterations = [np.full(len(r.converged), r.iterations / max(1, len(r.converged))) for r in results]
         voltage_v = self._map.voltages(values)
-        tolerance_v = self._netlist.options.voltage_tolerance_v(RESIDUAL_SCALE_V)
+        tolerance_v = residual_tolerance_v(self._netlist.options, voltage_v)
         residual = kirchhoff.residual(drives, voltage_v, voltage_tolerance_v=tolerance_v)
         converged = solved & (residual.residual_a <= residual.tolerance_a)
         voltage_v[~converged] = np.nan
