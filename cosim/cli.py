@@ -1,7 +1,8 @@
 """The command `tellegen`: each subcommand is a thin skin over one public function.
 
-Exit status: 0 ok, 1 a check failed, 2 bad input (one message on stderr), 130 interrupted. Nothing heavy is imported
-before a subcommand runs, so that `tellegen --help` answers at once.
+Exit status: 0 ok, 1 a check failed, 2 bad input, a missing simulator or an equilibrium that is not found (one
+message on stderr), 130 interrupted. Nothing heavy is imported before a subcommand runs, so that `tellegen --help`
+answers at once.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ SET_OPTION = click.option(
     "overrides",
     metavar="KEY=VALUE",
     multiple=True,
-    help="Override a key, as in training.epochs=1. Repeatable.",
+    help="Override a key, as in training.epochs=1; examples/all_keys.toml has them all. Repeatable.",
 )
 
 
@@ -103,7 +104,7 @@ def doctor(json_file: str | None) -> None:
 
 @main.command()
 @click.argument("config", type=FOLDER)
-@click.option("--out", required=True, type=FOLDER, metavar="RUN", help="Run folder; made new.")
+@click.option("--out", required=True, type=FOLDER, metavar="RUN", help="Run folder; made new, or empty.")
 @click.option("--resume", is_flag=True, help="Go on after the run folder's last checkpoint.")
 @click.option("--force", is_flag=True, help="Replace a run that is there; files of your own in it are refused.")
 @SET_OPTION
@@ -121,9 +122,14 @@ def train(
     try:
         result = train_run(load_config(config, overrides), out, resume=resume, force=force, console=console)
     except KeyboardInterrupt:
-        click.echo(f"stopped; {out} keeps every finished epoch: the same command with --resume goes on", err=True)
+        if (out / "checkpoint.safetensors").is_file():
+            click.echo(f"stopped; {out} keeps every finished epoch: the same command with --resume goes on", err=True)
+        else:
+            again = f"start again, with --force to replace {out}" if out.is_dir() else "start again"
+            click.echo(f"stopped before the first checkpoint, so no epoch is kept: {again}", err=True)
         raise
-    console.print(f"{result.sentence()}; {out}", highlight=False, markup=False, soft_wrap=True)
+    for line in (*result.lines(), f"wrote result.json and training.png in {out}"):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     _write_json(result.to_json(), json_file)
 
 
@@ -137,7 +143,9 @@ def evaluate(run: Path, simulator: str | None, json_file: str | None) -> None:
     from .training.run import evaluate as evaluate_run
 
     result = evaluate_run(run, simulator=None if simulator is None else SimulatorKind(simulator))
-    _console(json_file).print(result.sentence(), highlight=False, markup=False, soft_wrap=True)
+    console = _console(json_file)
+    for line in result.lines():
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     _write_json(result.to_json(), json_file)
 
 
@@ -190,7 +198,7 @@ def relaxation(sizes: str | None, json_file: str | None) -> None:
 @SET_OPTION
 @JSON_OPTION
 def demo(*, out: Path, force: bool, config: Path | None, overrides: Sequence[str], json_file: str | None) -> None:
-    """Train handwritten digits at circuit level, evaluate, check gradients, plot: four minutes on two cores."""
+    """Train handwritten digits at circuit level, evaluate, check gradients, plot: about a minute on two cores."""
     from .studies.demo import demo as run_demo
 
     report = run_demo(out, config=config, overrides=overrides, force=force, console=_console(json_file))

@@ -1,4 +1,4 @@
-"""Your own simulator: a noisy bench in place of SPICE, and a block that learns XOR on it.
+"""Your own simulator: a noisy bench in place of SPICE, and a block that learns XOR on it, in about 20 s.
 
     AnalogBlock --prepare(netlist)--> session --solve(g, drives)--> every node's voltage
                                         program g x (1 + error), settle, read + noise

@@ -57,10 +57,14 @@ def test_help_of_a_command_imports_no_torch() -> None:
 def test_train_prints_epochs_and_a_sentence(tmp_path: Path) -> None:
     result = invoke("train", write_small(tmp_path), "--out", tmp_path / "run", *FEW)
     assert result.exit_code == 0
-    lines = result.stdout.splitlines()
-    assert lines[0].startswith("epoch 1/1  loss")
-    assert lines[1].startswith("test accuracy 0.")
-    assert lines[1].endswith(str(tmp_path / "run"))
+    heading, epoch, accuracy, effort, files = result.stdout.splitlines()
+    assert heading.split() == ["epoch", "train", "loss", "accuracy", "test", "loss", "accuracy", "time"]
+    assert epoch.startswith("  1/1  ")
+    assert len(heading) == len(epoch)
+    assert accuracy.startswith("test accuracy 0.")
+    assert effort.startswith("1 epoch, newton, ")
+    assert max(map(len, (heading, epoch, accuracy, effort))) <= 79
+    assert files == f"wrote result.json and training.png in {tmp_path / 'run'}"
 
 
 def test_json_on_standard_output_sends_people_to_standard_error(tmp_path: Path) -> None:
@@ -132,18 +136,39 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert isinstance(result.exception, RunError)
 
 
+def interrupt(*_arguments: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_an_interrupt_ends_with_130_and_the_way_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from cosim.training import run as run_module
 
-    def interrupt(*_arguments: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(run_module, "train_epoch", interrupt)
+    monkeypatch.setattr(run_module.Display, "epoch", interrupt)  # after the first checkpoint
     result = invoke("train", write_small(tmp_path), "--out", tmp_path / "run")
     assert result.exit_code == 130
     assert "the same command with --resume goes on" in result.stderr
     monkeypatch.undo()
     assert invoke("train", write_small(tmp_path), "--out", tmp_path / "run", "--resume").exit_code == 0
+
+
+def test_an_interrupt_before_the_first_checkpoint_says_that_nothing_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cosim.training import run as run_module
+
+    monkeypatch.setattr(run_module, "train_epoch", interrupt)
+    result = invoke("train", write_small(tmp_path), "--out", tmp_path / "run")
+    assert result.exit_code == 130
+    assert "stopped before the first checkpoint, so no epoch is kept: start again, with --force" in result.stderr
+    assert "--resume" not in result.stderr
+    monkeypatch.undo()
+    assert invoke("train", write_small(tmp_path), "--out", tmp_path / "run", "--force", *FEW).exit_code == 0
+
+
+def test_eval_of_a_configuration_says_what_it_takes(tmp_path: Path) -> None:
+    result = invoke("eval", write_small(tmp_path))
+    assert result.exit_code == 2
+    assert "this is a configuration; eval takes a run folder" in result.stderr
 
 
 def test_a_warning_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

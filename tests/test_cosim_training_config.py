@@ -1,19 +1,26 @@
 from __future__ import annotations
 
 import tomllib
+from enum import Enum
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 from small_runs import SMALL, small_config, write_small
 
 from circuits.energy_block import Drive
 from cosim.analog_block import Gradient
 from cosim.errors import ConfigError
 from cosim.phase_settings import Nudging
+from cosim.simulators.newton import NewtonSimulator
 from cosim.training.config import AnalogStage, Config, SimulatorKind
 from cosim.training.config_file import config_from_json, format_path, load_config
+from cosim.training.network import list_analog_blocks
+from cosim.training.run import set_up
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "digits.toml"
+ALL_KEYS = EXAMPLE.with_name("all_keys.toml")
 
 
 def test_a_file_is_read_with_its_defaults(tmp_path: Path) -> None:
@@ -59,6 +66,72 @@ def test_the_shipped_example_is_valid() -> None:
     assert bits == [8, 8, 8, 8]
 
 
+def list_fields(model: type[BaseModel]) -> dict[type[BaseModel], set[str]]:
+    """The keys of each section and kind of stage below a model, and its own."""
+    found, waiting = {}, [model.model_fields]
+    found[model] = set(model.model_fields)
+    while waiting:
+        annotations: list[Any] = [field.annotation for field in waiting.pop().values()]
+        while annotations:
+            annotation = annotations.pop()
+            annotations += get_args(annotation)
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in found:
+                found[annotation] = set(annotation.model_fields)
+                waiting.append(annotation.model_fields)
+    return found
+
+
+def list_written(tables: Any) -> list[set[str]]:
+    """The keys of each table of a file."""
+    if isinstance(tables, list):
+        return [keys for entry in tables for keys in list_written(entry)]
+    if not isinstance(tables, dict):
+        return []
+    return [set(tables), *(keys for value in tables.values() for keys in list_written(value))]
+
+
+def test_the_reference_has_every_key_with_its_default() -> None:
+    if not ALL_KEYS.is_file():
+        pytest.skip("no examples beside an installed wheel")
+    text = ALL_KEYS.read_text(encoding="utf-8")
+    fields, written = list_fields(Config), list_written(tomllib.loads(text))
+    assert len(fields) == 17
+    for model, keys in fields.items():
+        assert keys in written, model.__name__
+    config = load_config(ALL_KEYS)
+    bare = Config(network=config.network)
+    assert config.model_dump(exclude={"converters": {"current"}}) == bare.model_dump(
+        exclude={"converters": {"current"}}
+    )
+    required = {
+        "kind",
+        "size",
+        "value",
+        "mean",
+        "std",
+        "name",
+        "clamp",
+        "leak",
+        "layers",
+    }  # or shown with another value
+    for stage in config.network.stages:
+        for section in (stage, *stage.layers) if isinstance(stage, AnalogStage) else (stage,):
+            for name, field in type(section).model_fields.items():
+                assert name in required or getattr(section, name) == field.default, name
+    choices = [c for model in fields for field in model.model_fields.values() for c in list_choices(field.annotation)]
+    assert [choice for choice in choices if f'"{choice}"' not in text] == []
+
+
+def list_choices(annotation: Any) -> list[str]:
+    return [c.value for c in annotation] if isinstance(annotation, type) and issubclass(annotation, Enum) else []
+
+
+def test_the_reference_builds_a_network() -> None:
+    if not ALL_KEYS.is_file():
+        pytest.skip("no examples beside an installed wheel")
+    assert len(list_analog_blocks(set_up(load_config(ALL_KEYS), NewtonSimulator()).network)) == 1
+
+
 def test_json_of_a_configuration_reads_back_as_the_same(tmp_path: Path) -> None:
     config = small_config(tmp_path, "converters.input.bits=8")
     assert config_from_json(config.model_dump(mode="json"), "here") == config
@@ -76,6 +149,21 @@ def test_blocks_without_a_name_are_numbered(tmp_path: Path) -> None:
             "training.epoch=1",
             r"training\.epoch: unknown key; did you mean 'epochs'\? Allowed here: epochs, batch_size, ",
         ),
+        ("epochs=1", r"epochs: unknown key; did you mean 'training\.epochs'\? "),
+        ("epoch=1", r"epoch: unknown key; did you mean 'training\.epochs'\? "),
+        ("seed=1", r"seed: unknown key; did you mean 'data\.seed' or 'training\.seed'\? "),
+        ("network.stages[1].leak=1", r"network\.stages\[1\]\.leak: .*'network\.stages\.N\.layers\.N\.leak'\?"),
+        ("network.stages[3].layers[0].size=0", r"network\.stages\[3\]\.layers\[0\]\.size = 0: "),
+        ("converters.input=8", r"converters\.input = 8: write \{ bits = 8 \}$"),
+        ("converters.current=8", r"converters\.current = 8: write \{ bits = 8 \}$"),
+        ("training=8", r"training = 8: write a table with epochs, batch_size, "),
+        ("network.stages=[8]", r"network\.stages\[0\] = 8: write a table, as "),
+        ("network.stages.3.layers.0.clamp=0.2", r".*\.clamp = 0\.2: write \[low, high\]$"),
+        ("network.stages.3.layers.0.clamp=[1]", r".*\.clamp\[1\]: missing; write \[low, high\]$"),
+        ("network.stages.3.layers.0.clamp=[1, 2, 3]", r".*\.clamp = \[1, 2, 3\]: write \[low, high\]$"),
+        ("network.stages.3.output_layers=1", r".*\.output_layers = 1: write a list, in brackets$"),
+        ("network.stages.3.layers=[{ size = 0 }]", r".*\.layers\[0\]\.size = 0: [^\n]*$"),
+        ("network.stages.3.layers=[]", r".*\.layers = \[\]: write one entry at least$"),
         ("trainig.epochs=1", r"trainig: unknown key; did you mean 'training'\? Allowed here: network, gradient, data"),
         ("network.stages.3.layers.0.clmp=1", r"network\.stages\[3\]\.layers\[0\]\.clmp: .*'clamp'\?"),
         ("network.stages.3.drive=volts", r"network\.stages\[3\]\.drive = 'volts'; did you mean 'voltage'\? Allowed: "),

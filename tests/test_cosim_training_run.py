@@ -176,8 +176,28 @@ def test_resuming_a_finished_run_changes_no_weight(copied: Path, finished: tuple
 
 
 def test_an_existing_folder_is_refused(copied: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"exists already\. Go on with it by --resume, replace it by --force"):
+    with pytest.raises(
+        RunError, match=r"exists already\. Go on with it by `tellegen train --resume`, replace it by --f"
+    ):
         train(small_config(tmp_path), copied, console=quiet())
+    (copied / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"exists already and holds what no run writes \(notes\.txt\)\. .*e`, or choose"):
+        train(small_config(tmp_path), copied, console=quiet())
+
+
+def test_what_is_no_run_is_refused_without_offering_what_would_fail(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mine.txt").write_text("mine")
+    for name, reason in (("file", "is no folder"), ("folder", "holds files but no run")):
+        with pytest.raises(RunError, match=f"{reason}, so choose another --out$"):
+            check_place(tmp_path / name, force=False)
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    train(small_config(tmp_path, "training.epochs=1"), tmp_path / "run", console=quiet())
+    assert {path.name for path in (tmp_path / "run").iterdir()} == NAMES
 
 
 def test_force_replaces_a_run_and_nothing_else(copied: Path, tmp_path: Path) -> None:
@@ -316,6 +336,20 @@ def test_a_corrupt_checkpoint_is_refused_by_name(copied: Path, damage: str) -> N
     with pytest.raises(RunError, match=r"checkpoint\.safetensors: this checkpoint cannot be used: .*--force"):
         train(config, copied, resume=True, console=quiet())
     with pytest.raises(RunError, match=r"checkpoint\.safetensors: this checkpoint cannot be used"):
+        evaluate(copied)
+
+
+def test_a_checkpoint_of_another_network_is_named_by_its_first_mismatch(copied: Path) -> None:
+    tensors, path = read_tensors(copied), copied / "checkpoint.safetensors"
+    header = files_header(path)
+    tensors["model/readout.weight"] = tensors["model/readout.weight"][:, :2].clone()
+    tensors["model/other"] = tensors["model/readout.weight"].clone()
+    save_file(tensors, path, metadata=header)
+    with pytest.raises(RunError, match=r"config\.json: the network has no 'other' \(and 1 more\)\. Restore"):
+        evaluate(copied)
+    del tensors["model/other"]
+    save_file(tensors, path, metadata=header)
+    with pytest.raises(RunError, match=r"'readout\.weight' is \(10, 2\) there and \(10, 5\) in the network\. Restore"):
         evaluate(copied)
 
 
@@ -555,6 +589,6 @@ def test_training_without_a_terminal_prints_one_line_an_epoch(tmp_path: Path) ->
     console = quiet()
     train(small_config(tmp_path, "training.epochs=2"), tmp_path / "run", console=console)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert len(lines) == 2
-    assert lines[1].startswith("epoch 2/2  loss ")
-    assert "test accuracy" in lines[1]
+    assert len(lines) == 3
+    assert lines[0].startswith("epoch  train loss  accuracy  test loss")
+    assert lines[2].startswith("  2/2  ")

@@ -105,11 +105,13 @@ def find_example() -> Path:
 
 def _findings(report: DemoReport, out: Path) -> list[str]:
     result, evaluation = report.result, report.evaluation
-    accuracies = ", ".join(f"test accuracy {r.test_accuracy:.4f} in {r.simulator}" for r in (evaluation, result))
+    accuracies = "test " + ", ".join(f"{r.test_accuracy:.4f} in {r.simulator}" for r in (evaluation, result))
     verdict = "agree" if report.passed else "DO NOT agree"
+    accuracy = f"test accuracy {result.test_accuracy:.4f} (training {result.train_accuracy:.4f})"
     return [
-        f"trained    {result.sentence()}: {out / 'result.json'}",
+        f"took       {result.lines()[1]}",
+        f"trained    {accuracy}: {out / 'result.json'}",
         f"evaluated  {accuracies}: {out / 'evaluation.json'}",
-        f"gradients  equilibrium propagation and implicit differentiation {verdict}: {out / 'gradcheck.json'}",
+        f"gradients  {verdict} with implicit differentiation: {out / 'gradcheck.json'}",
         f"plots      {', '.join(str(path) for path in sorted(out.glob('*.png')))}",
     ]

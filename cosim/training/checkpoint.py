@@ -128,6 +128,7 @@ def load_model(path: Path, model: nn.Module) -> int:
 
 def _load_weights(path: Path, model: nn.Module, tensors: dict[str, Tensor]) -> None:
     weights = {key.removeprefix("model/"): value for key, value in tensors.items() if key.startswith("model/")}
+    _check_fit(path, {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}, weights)
     try:
         model.load_state_dict(weights)
     except (RuntimeError, KeyError, ValueError) as error:
@@ -135,6 +136,17 @@ def _load_weights(path: Path, model: nn.Module, tensors: dict[str, Tensor]) -> N
     for name, value in weights.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise _corrupt(path, f"'{name}' holds values that are not finite")
+
+
+def _check_fit(path: Path, wanted: dict[str, Tensor], given: dict[str, Tensor]) -> None:
+    """Refuse the weights of another network, by the first that does not fit; torch would list them all."""
+    different = [f"it has no '{name}'" for name in wanted if name not in given]
+    different += [f"the network has no '{name}'" for name in given if name not in wanted]
+    shapes = ((name, *(tuple(t[name].shape) for t in (given, wanted))) for name in wanted if name in given)
+    different += [f"'{name}' is {has} there and {needs} in the network" for name, has, needs in shapes if has != needs]
+    if different:
+        more = f" (and {len(different) - 1} more)" if len(different) > 1 else ""
+        raise _corrupt(path, f"its weights do not fit the network of config.json: {different[0]}{more}")
 
 
 def _epoch(path: Path, header: dict[str, Any]) -> int:

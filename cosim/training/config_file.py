@@ -4,6 +4,7 @@ Takes: a TOML file and `key=value` overrides. Gives: a `Config`, or a `ConfigErr
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,8 +31,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
     Args:
         path: the file.
-        overrides: "training.epochs=1" and the like; list entries by number, as in "network.stages.1.size=20". The value
-            is TOML, or text where it is not.
+        overrides: "training.epochs=1" and the like; list entries by number, as in "network.stages.1.size=20" or
+            "network.stages[1].size=20". The value is TOML, or text where it is not.
 
     Returns:
         the checked configuration.
@@ -79,7 +80,8 @@ def _read_tables(path: Path) -> Tables:
 def _override(tables: Tables, text: str) -> Path_:
     """Put one `key=value` into the tables and return its path."""
     key, equals, value_text = text.partition("=")
-    path: Path_ = tuple(int(part) if part.isdecimal() else part for part in key.strip().split("."))
+    dotted = re.sub(r"\[(\d+)\]", r".\1", key.strip())  # as errors print it
+    path: Path_ = tuple(int(part) if part.isdecimal() else part for part in dotted.split("."))
     if not equals or "" in path:
         raise ConfigError(f"--set {text}: write key=value, for example --set training.epochs=1")
     try:
@@ -112,23 +114,31 @@ def _explain(error: ValidationError, source: str, overridden: Sequence[Path_]) -
     schema = Config.model_json_schema()
     lines = []
     for mistake in error.errors(include_url=False):
+        if mistake["type"] == "too_short" and mistake["input"]:
+            continue  # pydantic counts only the entries that are right, and each wrong one has its line
         is_extra = mistake["type"] == "extra_forbidden"
         place = _locate(schema, mistake["loc"][:-1] if is_extra else mistake["loc"])
         path = (*place.path, mistake["loc"][-1]) if is_extra else place.path
         by_hand = any(path[: len(p)] == p or p[: len(path)] == path for p in overridden)
         head = f"{source} (with --set)" if by_hand else source
-        lines.append(f"{head}: {format_path(path)}{_reason(mistake, place.schema)}".replace(": : ", ": "))
+        lines.append(f"{head}: {format_path(path)}{_reason(mistake, Place(path, place.schema))}".replace(": : ", ": "))
     return "\n".join(lines)
 
 
-def _reason(mistake: Any, schema: Tables) -> str:
+def _reason(mistake: Any, place: Place) -> str:
     """Return what is wrong with a key or its value, what is allowed and the nearest name."""
-    kind, value = mistake["type"], mistake["input"]
+    kind, value, schema = mistake["type"], mistake["input"], place.schema
     if kind == "extra_forbidden":
         names = list(schema.get("properties", {}))
-        return f": unknown key{_nearest(str(mistake['loc'][-1]), names)} Allowed here: {', '.join(names)}"
+        return f": unknown key{_nearest_key(place, names)} Allowed here: {', '.join(names)}"
     if kind == "missing":
-        return ": missing; it has no default"
+        return ": missing; " + ("write [low, high]" if isinstance(mistake["loc"][-1], int) else "it has no default")
+    if kind == "too_short":
+        return f" = {value!r}: write one entry at least"
+    if kind in {"tuple_type", "too_long"}:
+        return f" = {value!r}: write {'[low, high]' if 'prefixItems' in schema else 'a list, in brackets'}"
+    if kind in {"model_type", "model_attributes_type"}:
+        return f" = {value!r}: write {_example_of(schema)}"
     if kind == "value_error":
         return f": {mistake['ctx']['error']}"
     if kind == "union_tag_invalid":
@@ -140,6 +150,50 @@ def _reason(mistake: Any, schema: Tables) -> str:
         names = [str(name) for name in schema.get("enum", [schema.get("const")])]
         return f" = {value!r}{_nearest(str(value), names)} Allowed: {', '.join(names)}"
     return f" = {value!r}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}"
+
+
+def _example_of(schema: Tables) -> str:
+    """Return how a table of a schema is written."""
+    names = list(schema.get("properties", {}))
+    if "bits" in names:
+        return "{ bits = 8 }"
+    return f"a table with {', '.join(names)}" if names else 'a table, as { kind = "flatten" }'
+
+
+def _nearest_key(place: Place, allowed: Sequence[str]) -> str:
+    """Name the key that was meant: of this name in other tables, alike in this one, or alike in another."""
+    name = str(place.path[-1])
+    here = ".".join("N" if isinstance(key, int) else key for key in place.path)
+    keys: dict[str, list[str]] = {}
+    for path in _list_keys(Config.model_json_schema()):
+        if path != here:  # another kind of stage may have it
+            keys.setdefault(path.rsplit(".", 1)[-1], []).append(path)
+    near = _nearest(name, allowed)
+    alike = [name] if name in keys else difflib.get_close_matches(name, keys, n=1, cutoff=0.75) if near == "." else []
+    return f"; did you mean {' or '.join(repr(path) for path in keys[alike[0]][:3])}?" if alike else near
+
+
+def _list_keys(schema: Tables) -> list[str]:
+    """Return the path of every key as --set takes it, N for the number of a list entry; none twice."""
+    paths: dict[str, None] = {}
+
+    def walk(node: Any, path: str) -> None:
+        if isinstance(node, list):
+            for entry in node:
+                walk(entry, path)
+            return
+        if "$ref" in node:
+            walk(schema["$defs"][node["$ref"].rsplit("/", 1)[-1]], path)
+        walk([*node.get("anyOf", []), *node.get("oneOf", [])], path)
+        if "items" in node:
+            walk(node["items"], f"{path}.N")
+        for name, value in node.get("properties", {}).items():
+            below = f"{path}.{name}".removeprefix(".")
+            paths[below] = None
+            walk(value, below)
+
+    walk(schema, "")
+    return list(paths)
 
 
 def _nearest(name: str, allowed: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Show a run as it goes: a progress bar on a terminal, one line an epoch anywhere else."""
+"""Show a run as it goes: a progress bar on a terminal, and one line an epoch everywhere."""
 
 from types import TracebackType
 from typing import Self, final
@@ -22,10 +22,10 @@ class Display:
 
     def __init__(self, console: Console, *, n_epochs: int, n_batches: int, first_epoch: int) -> None:
         self._console = console
-        self._n_epochs, self._n_batches = n_epochs, n_batches
+        self._n_epochs, self._first_epoch = n_epochs, first_epoch
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[n_epochs]}"),
-            BarColumn(),
+            BarColumn(bar_width=20),  # the whole fits 80 columns
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[score]}"),
@@ -44,6 +44,8 @@ class Display:
 
     def __enter__(self) -> Self:
         self._progress.start()
+        if self._first_epoch < self._n_epochs:
+            self._print(f"{'epoch':>{self._width}}  train loss  accuracy  test loss  accuracy      time")
         return self
 
     def __exit__(
@@ -57,11 +59,16 @@ class Display:
         self._progress.update(self._task, advance=1, epoch=epoch, score=text)
 
     def epoch(self, epoch: int, train: Score, test: Score, wall_s: float) -> None:
-        """Print a finished epoch's line."""
-        done = f"epoch {epoch:>{len(str(self._n_epochs))}}/{self._n_epochs}"
-        self._console.print(
-            f"{done}  loss {train.loss:.4f}  accuracy {train.accuracy:.4f}  test loss {test.loss:.4f}  "
-            f"test accuracy {test.accuracy:.4f}  {wall_s:.1f} s",
-            highlight=False,
-            soft_wrap=True,
+        """Print a finished epoch's line, at most 79 characters."""
+        self._print(
+            f"{f'{epoch}/{self._n_epochs}':>{self._width}}  {train.loss:10.4f}  {train.accuracy:8.4f}  "
+            f"{test.loss:9.4f}  {test.accuracy:8.4f}  {wall_s:6.1f} s"
         )
+
+    @property
+    def _width(self) -> int:
+        """Of the first column."""
+        return max(len("epoch"), len(f"{self._n_epochs}/{self._n_epochs}"))
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True)

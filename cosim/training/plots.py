@@ -32,7 +32,9 @@ def plot_training(metrics: Sequence[Metrics], path: Path, title: str) -> None:
             axes.plot(epochs, [entry[f"{split}_{quantity}"] for entry in metrics], style, markersize=3, label=split)
         axes.set_xlabel("epoch")
         axes.set_ylabel("cross-entropy" if quantity == "loss" else "accuracy")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if epochs:
+            axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # whole epochs, even if there is one
         axes.grid(alpha=0.3)
         axes.legend()
     buffer = io.BytesIO()

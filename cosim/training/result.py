@@ -59,9 +59,10 @@ class Result:
             "versions": self.versions,
         }
 
-    def sentence(self) -> str:
-        """Return the result in one line."""
+    def lines(self) -> tuple[str, str]:
+        """Return the result for people: how good the network is, and what it took."""
+        epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
         return (
-            f"test accuracy {self.test_accuracy:.4f} on {self.n_test} images (training {self.train_accuracy:.4f}), "
-            f"{self.epochs} epochs, {self.simulator}, {self.relaxations:,} relaxations, {self.wall_s:.1f} s"
+            f"test accuracy {self.test_accuracy:.4f} on {self.n_test} images (training {self.train_accuracy:.4f})",
+            f"{epochs}, {self.simulator}, {self.relaxations:,} relaxations, {self.wall_s:.1f} s",
         )

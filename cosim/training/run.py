@@ -13,6 +13,7 @@ from rich.console import Console
 from digital.datasets import DATASETS, ImageDataset
 from digital.ff_ebm import FfEbm
 
+from ..errors import RunError
 from ..simulators.base import AbstractSimulator
 from ..threads import one_thread
 from ..versions import collect_versions
@@ -91,7 +92,7 @@ def train(
 
     Args:
         config: what to train.
-        out: the run folder; it must not exist but for `resume` or `force`.
+        out: the run folder; it must not exist, or be empty, but for `resume` or `force`.
         resume: go on after the last checkpoint of a run of this configuration.
         force: replace a run that is there.
         console: where to show progress; standard output if left out.
@@ -131,6 +132,8 @@ def evaluate(run: Path, *, simulator: SimulatorKind | None = None) -> Result:
         SimulatorNotFound: if the simulator is not installed.
     """
     start = time.perf_counter()
+    if run.is_file() and run.suffix == ".toml":
+        raise RunError(f"{run}: this is a configuration; eval takes a run folder, the --out of a `tellegen train`")
     config = RunFolder(path=run).read_config()
     if simulator is not None:
         section = config.simulator.model_copy(update={"name": simulator})
@@ -175,7 +178,7 @@ def _train_in(folder: RunFolder, setup: Setup, console: Console) -> Result:
             save_checkpoint(folder.checkpoint, progress, tally)
             display.epoch(epoch, learned, held_out, wall_s)
     result = _result(folder, setup, epochs=tally.epoch, wall_s=-start, earlier=earlier.counts)
-    plot_training(metrics, folder.training_plot, f"{folder.path.name}: {result.sentence()}")
+    plot_training(metrics, folder.training_plot, f"{folder.path.name}: test accuracy {result.test_accuracy:.4f}")
     folder.write_result(result.to_json())
     return result
 

@@ -76,6 +76,8 @@ class RunFolder:
         Raises:
             RunError: if this is no run folder or its configuration cannot be read.
         """
+        if self.path.is_file():
+            raise RunError(f"{self.path}: is a file, no run folder; name the --out of a `tellegen train`")
         try:
             tables = json.loads(self.config.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -146,7 +148,7 @@ def check_place(path: Path, *, force: bool) -> None:
 
     Args:
         path: where.
-        force: True to allow an empty folder and a run that is there, all of whose files are known.
+        force: True to allow a run that is there, all of whose files are known; an empty folder is always allowed.
 
     Raises:
         RunError: if the place is taken.
@@ -154,18 +156,17 @@ def check_place(path: Path, *, force: bool) -> None:
     with explained(path):
         if not (path.exists() or path.is_symlink()):
             return
-    if not force:
-        raise RunError(
-            f"{path}: exists already. Go on with it by --resume, replace it by --force, or choose another --out"
-        )
-    kept = "so --force does not replace it; choose another --out"
-    if not path.is_dir() or path.is_symlink():
+    kept = "so --force does not replace it; choose another --out" if force else "so choose another --out"
+    if path.is_symlink():
+        raise RunError(f"{path}: is a link, no folder, {kept}")
+    if not path.is_dir():
         raise RunError(f"{path}: is no folder, {kept}")
-    here = Path.cwd().resolve()
-    if path.resolve() in (here, *here.parents):
-        raise RunError(f"{path}: is the working directory or lies above it, {kept}")
     with explained(path):
         entries = sorted(path.iterdir())
+    here = Path.cwd().resolve()
+    above = "is the working directory or lies above it" if path.resolve() in (here, *here.parents) else ""
+    if force and above:
+        raise RunError(f"{path}: {above}, {kept}")
     if not entries:
         return
     folder = RunFolder(path=path)
@@ -176,9 +177,16 @@ def check_place(path: Path, *, force: bool) -> None:
     except (RunError, ConfigError) as error:
         raise RunError(f"{path}: its config.json is none that this version of tellegen wrote, {kept}") from error
     foreign = [entry.name for entry in entries if not _is_of_a_run(entry)]
-    if foreign:
-        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
-        raise RunError(f"{path}: holds what no run writes ({', '.join(foreign[:3])}{more}), {kept}, or move them away")
+    more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+    named = f"holds what no run writes ({', '.join(foreign[:3])}{more})" if foreign else ""
+    if force and foreign:
+        raise RunError(f"{path}: {named}, {kept}, or move them away")
+    if not force:
+        replace = "" if above or foreign else "replace it by --force, "
+        raise RunError(
+            f"{path}: exists already{' and ' if named else ''}{named}. Go on with it by `tellegen train --resume`, "
+            f"{replace}or choose another --out"
+        )
 
 
 def _is_of_a_run(entry: Path) -> bool:
