@@ -70,7 +70,7 @@ def test_difference_between_the_ways_is_really_measured(monkeypatch: pytest.Monk
         return ms, voltage_v + 1e-6
 
     monkeypatch.setattr(bench, "_time_folded_op", off_by_a_microvolt)
-    (row,) = relaxation_bench(((4, 3, 2),)).rows
+    row = bench.bench_block((4, 3, 2), seed=0)  # in this process, where the fault is
     assert row.max_abs_diff_v == pytest.approx(1e-6, rel=1e-2)
 
 
@@ -83,7 +83,7 @@ def test_library_is_left_clean() -> None:
     circuit, conductance_s, drives = random_block((4, 3, 2), seed=1)
     session = NgspiceSimulator().prepare(lower(circuit.circuit)[0])
     before = session.solve(conductance_s, drives[:5]).voltage_v
-    relaxation_bench(((4, 3, 2),))
+    bench.bench_block((4, 3, 2), seed=0)
     np.testing.assert_array_equal(session.solve(conductance_s, drives[:5]).voltage_v, before)
     assert ngspice_library().lock.acquire(timeout=1)
     ngspice_library().lock.release()
@@ -108,13 +108,19 @@ def test_commands_stay_below_ngspices_limit() -> None:
     assert bench._alter_commands([], np.zeros(0)) == [""]
 
 
-def test_threads_are_as_before_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
-    inside = []
-    monkeypatch.setattr(bench, "_bench_block", lambda *_arguments: inside.append(torch.get_num_threads()))
+@pytest.mark.ngspice
+def test_one_thread_inside_and_as_before_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, original = [], bench._time_folded_op
+
+    def listening(*args):
+        inside.append(torch.get_num_threads())
+        return original(*args)
+
+    monkeypatch.setattr(bench, "_time_folded_op", listening)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        relaxation_bench(((4, 3, 2),))
+        bench.bench_block((4, 3, 2), seed=0)
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
