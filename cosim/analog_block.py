@@ -141,7 +141,7 @@ class AnalogBlock(nn.Module):
             self.relaxation_options.solver,
         )
         self._clamped_share: float | None = None
-        self.register_load_state_dict_post_hook(_restore_windows)  # type: ignore[no-untyped-call]  # torch's
+        self.register_load_state_dict_post_hook(_restore_windows)  # type: ignore[no-untyped-call]  # untyped in torch
 
     def _initialise(self, generator: torch.Generator | None) -> None:
         """Draw weights of variance 1 / n_rows; the smaller device of a pair sits at g_min."""

@@ -37,7 +37,7 @@ def write_atomically(path: Path, content: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)  # noqa: PTH105  the one step; tests stand in for it
-        except BaseException:
+        except BaseException:  # an interrupt, too: nothing half-written stays
             part.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)

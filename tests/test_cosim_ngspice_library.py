@@ -244,7 +244,7 @@ def test_callbacks_stay_inside_their_tables() -> None:
     def ask(callback: object, name: bytes) -> float:
         answer = ctypes.c_double(guard)
         text = (ctypes.c_uint8 * (len(name) + 1))(*name, 0)
-        callback.ctypes(ctypes.byref(answer), 0.0, text, 0, control.ctypes.data)  # type: ignore[attr-defined]
+        callback.ctypes(ctypes.byref(answer), 0.0, text, 0, control.ctypes.data)  # type: ignore[attr-defined]  # numba's
         return answer.value
 
     def report(count: int = 3) -> None:

@@ -46,7 +46,7 @@ class SabotagedExecutor(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         del wait, cancel_futures
-        self._inner.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
+        self._inner.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]  # loky's own argument
 
 
 def list_children() -> list[int]:
