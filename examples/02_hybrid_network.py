@@ -52,11 +52,12 @@ def main() -> None:
     torch.manual_seed(0)
     ngspice, digits = NgspiceSimulator(), load_digits(test_size=360, seed=0)  # workers=2: two worker processes
     six_lines(ngspice)
+    x, y, x_test = digits.scaled(digits.train.pixels), digits.train.labels, digits.scaled(digits.test.pixels)
     network = build_network(ngspice)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
     for first in range(0, 22 * 64, 64):
         batch = slice(first, first + 64)
-        loss = nn.functional.cross_entropy(network(digits.x_train[batch]), digits.y_train[batch])
+        loss = nn.functional.cross_entropy(network(x[batch]), y[batch])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -64,9 +65,9 @@ def main() -> None:
     exact.load_state_dict(network.state_dict())
     for twin in (network.eval(), exact.eval()):
         twin.zero_grad()
-        nn.functional.cross_entropy(twin(digits.x_train[:64]), digits.y_train[:64]).backward()
+        nn.functional.cross_entropy(twin(x[:64]), y[:64]).backward()
     with torch.no_grad():
-        accuracy = (network(digits.x_test).argmax(1) == digits.y_test).float().mean().item()
+        accuracy = (network(x_test).argmax(1) == digits.test.labels).float().mean().item()
     print(f"trained     loss {loss.item():.4f}, test accuracy {accuracy:.4f}")
     for (name, parameter), reference in zip(network.named_parameters(), exact.parameters(), strict=True):
         if ".g_" in name and parameter.grad is not None and reference.grad is not None:
