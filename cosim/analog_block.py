@@ -23,7 +23,7 @@ from .conductance import Conductance
 from .converters import Converters, Ranges
 from .errors import BlockError
 from .phase_settings import PhaseSettings
-from .phases import FreePhase, Gradients, Phases
+from .phases import FreePhase, Gradients, NudgeResponse, Phases
 from .reading import Counters
 from .relaxation import Relaxation, RelaxationOptions
 from .simulators.base import AbstractSimulator
@@ -33,7 +33,7 @@ class Gradient(Enum):
     """Where a block's gradient comes from."""
 
     EP = "ep"  # nudged phases, in any simulator
-    IMPLICIT = "implicit"  # a small-signal solve at the free equilibrium: exact, newton only
+    IMPLICIT = "implicit"  # a small-signal solve at the free equilibrium: exact, whoever found it
 
 
 class _Relax(torch.autograd.Function):
@@ -90,7 +90,7 @@ class AnalogBlock(nn.Module):
         simulator: where it is relaxed; shared by copies.
         settings: how the phases are run.
         converters: DACs and ADCs on every crossing.
-        gradient: equilibrium propagation, or implicit differentiation (newton only).
+        gradient: equilibrium propagation, or implicit differentiation.
         generator: randomness of the initial weights; torch's default generator if left out.
         relaxation: how far the circuit is reduced, and the deck's tolerances.
 
@@ -115,11 +115,6 @@ class AnalogBlock(nn.Module):
                 "NewtonSimulator()"
             )
         gradient = chosen(Gradient, gradient, f"block '{block.name}': gradient", BlockError)
-        if gradient is Gradient.IMPLICIT and not simulator.has_small_signal:
-            raise BlockError(
-                f"block '{block.name}': {simulator.name} has no small-signal analysis, which implicit gradients need; "
-                'use newton, or gradient="ep"'
-            )
         self.block = block
         self.simulator = simulator
         self.settings = settings or PhaseSettings()
@@ -141,6 +136,7 @@ class AnalogBlock(nn.Module):
             self.relaxation_options.solver,
         )
         self._clamped_share: float | None = None
+        self._last_voltage_v: Floats | None = None  # to be looked at: no state, so copies and checkpoints have none
         self.register_load_state_dict_post_hook(_restore_windows)  # type: ignore[no-untyped-call]  # untyped in torch
 
     def _initialise(self, generator: torch.Generator | None) -> None:
@@ -219,6 +215,7 @@ class AnalogBlock(nn.Module):
         ranges = self.get_buffer("converter_ranges")
         self._phases.ranges.values[:] = ranges.double().cpu().numpy()
         free = self._phases.free(self.conductances(), x.detach().double().cpu().numpy(), learn=self.training)
+        self._last_voltage_v = free.point.voltage_v
         self._clamped_share = self.circuit.clamped_share(free.point.voltage_v)
         self._store_ranges()
         return free
@@ -253,6 +250,20 @@ class AnalogBlock(nn.Module):
     def clamped_share(self) -> float | None:
         """Share of units at a clamp in the last free phase; None before the first."""
         return self._clamped_share
+
+    @property
+    def last_nudge(self) -> NudgeResponse | None:
+        """How far the last nudged phases moved the outputs; None before the first, and where there was no nudge."""
+        return self._phases.last_nudge
+
+    def last_voltages(self) -> tuple[Floats, ...] | None:
+        """Return the states of every layer in the last free phase, one [batch, size] V each; None before the first.
+
+        Equation: v_unit s, so (v_p - v_n) / 2 with differential polarity.
+        """
+        if self._last_voltage_v is None:
+            return None
+        return tuple(self.block.v_unit_v * s for s in self.circuit.states(self._last_voltage_v))
 
     def configured(
         self,

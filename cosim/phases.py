@@ -16,9 +16,9 @@ from circuits.block_circuit import BlockCircuit
 from circuits.energy_block import Drive
 from netlists.netlist import SolverOptions
 
-from .converters import Converters, Crossing, Ranges
+from .converters import Converters, Crossing, Ranges, lsb
 from .equilibrium_propagation import Response, conductance_gradients, input_gradient
-from .phase_settings import NudgeScaling, Nudging, ParameterRead, PhaseSettings
+from .phase_settings import DifferenceRead, NudgeScaling, Nudging, ParameterRead, PhaseSettings
 from .reading import Counters, PhasePair, PhaseReader
 from .relaxation import Relaxation
 from .simulators.base import OperatingPoint
@@ -42,6 +42,32 @@ class FreePhase:
     x: Floats
     point: OperatingPoint
     outputs: Floats
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NudgeResponse:
+    """How far the nudge moved a block's outputs: what equilibrium propagation reads, against what limits it.
+
+    Equation: the change is v_unit (s at the second nudge - s at the first), of every sample and output; with centered
+    nudging from -beta to +beta, so twice what one nudge does.
+
+    Args:
+        largest_v: V — largest magnitude of the change.
+        rms_v: V — its root mean square: the typical response.
+        tolerance_v: V — what the solver's tolerances leave open at the block's largest voltage.
+        adc_step_v: V — step of the ADC that read the states; None if it is ideal, read no voltage or has no range yet.
+    """
+
+    largest_v: float
+    rms_v: float
+    tolerance_v: float
+    adc_step_v: float | None
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether every output moved by less than TOLERANCE_MARGIN tolerances."""
+        return self.largest_v < TOLERANCE_MARGIN * self.tolerance_v
 
 
 @final
@@ -86,6 +112,7 @@ class Phases:
         self.converters = converters
         self.ranges = ranges
         self.counters = Counters()
+        self.last_nudge: NudgeResponse | None = None  # of the last nudged phases; None where there was no nudge
         self._solver = solver
         self._reader = PhaseReader(circuit, settings, converters, ranges, self.counters)
 
@@ -131,11 +158,11 @@ class Phases:
         Returns:
             gradients of the loss; zeros, without a relaxation, where ds is zero throughout.
         """
+        self.last_nudge = None
         if not ds.any():  # no nudge: both phases would be the free one
             return self._no_gradients(free, want_x=want_x)
         nudge, scale = self._nudge(ds, learn=learn)
         pair = self._two_phases(free, nudge, scale)
-        self._check_nudge(pair.first_v, pair.second_v)
         gradients: Mapping[str, tuple[Floats, Floats | None]] = {}
         digital = None
         if want_conductances and self.settings.parameter_read is ParameterRead.DIGITAL:
@@ -147,6 +174,9 @@ class Phases:
             x_gradient = input_gradient(self.circuit, free.conductance_s, digital)  # the first layer is read already
         elif want_x:
             x_gradient = self._reader.read_input(pair, free.conductance_s, learn=learn)
+        states_read = digital is not None or (want_x and self.circuit.block.drive is Drive.CURRENT)
+        self.last_nudge = self._measure_nudge(pair, states_read=states_read)
+        self._check_nudge(self.last_nudge)
         return Gradients(conductances=gradients, x=x_gradient)
 
     def implicit(self, free: FreePhase, ds: Floats, *, want_x: bool) -> Gradients:
@@ -202,14 +232,32 @@ class Phases:
                 first_v, second_v, betas = voltage_v, free_v, (-beta, 0.0)
         return PhasePair(first_v=first_v, second_v=second_v, betas=betas, scale=scale)
 
-    def _check_nudge(self, first_v: Floats, second_v: Floats) -> None:
+    def _measure_nudge(self, pair: PhasePair, *, states_read: bool) -> NudgeResponse:
+        """Return how far the nudge moved the output nodes; the ranges of this batch are in force already."""
+        v_unit_v = self.circuit.block.v_unit_v
+        change_v = (self.circuit.outputs(pair.second_v) - self.circuit.outputs(pair.first_v)) * v_unit_v
+        step = self._state_step() if states_read else None
+        return NudgeResponse(
+            largest_v=float(np.abs(change_v).max(initial=0.0)),
+            rms_v=float(np.sqrt(np.square(change_v).mean())),
+            tolerance_v=self._solver.voltage_tolerance_v(float(np.abs(pair.second_v).max(initial=0.0))),
+            adc_step_v=None if step is None else step * v_unit_v,
+        )
+
+    def _state_step(self) -> float | None:
+        """Return the step of the ADC that reads states, or their difference; None if it is ideal or has no range."""
+        adc = self.converters.phase
+        held = self.settings.difference_read is DifferenceRead.SAMPLE_AND_HOLD
+        fixed = None if held else adc.full_scale  # a held difference is always ranged from the data
+        full_scale = fixed or float(self.ranges.values[Crossing.DIFFERENCE if held else Crossing.PHASE])
+        return None if adc.bits is None or not full_scale else lsb(adc.bits, full_scale)
+
+    def _check_nudge(self, nudge: NudgeResponse) -> None:
         """Warn where the nudge moves the output nodes by little more than the solver's tolerance."""
-        change_v = self.circuit.outputs(second_v) - self.circuit.outputs(first_v)
-        largest_v = float(np.abs(change_v).max(initial=0.0)) * self.circuit.block.v_unit_v
-        tolerance_v = self._solver.voltage_tolerance_v(float(np.abs(second_v).max(initial=0.0)))
-        if largest_v < TOLERANCE_MARGIN * tolerance_v:
+        if nudge.is_noise:
             self._reader.warn_once(
                 "tolerance",
-                f"the nudge beta = {self.settings.beta:g} moves the outputs by at most {largest_v:.2g} V, "
-                f"{largest_v / tolerance_v:.2g} times the solver's tolerance of {tolerance_v:.2g} V; raise beta",
+                f"the nudge beta = {self.settings.beta:g} moves the outputs by at most {nudge.largest_v:.2g} V, "
+                f"{nudge.largest_v / nudge.tolerance_v:.2g} times the solver's tolerance of {nudge.tolerance_v:.2g} V; "
+                "raise beta",
             )

@@ -27,6 +27,7 @@ from .simulators.base import (
     raise_first_failure,
     residual_tolerance_v,
 )
+from .simulators.newton import NewtonSimulator
 
 
 class Reduce(Enum):
@@ -39,12 +40,13 @@ class Reduce(Enum):
 
 @final
 class _Route:
-    """One reduction with its session and its last program."""
+    """One reduction with its sessions, made when they are needed, and its last program."""
 
     def __init__(self, circuit: Circuit, reduction: AbstractReduction | None) -> None:
         self.reduction = reduction
         self.circuit = circuit if reduction is None else reduction.reduced
         self.session: AbstractSession | None = None
+        self.linear_session: AbstractSession | None = None  # newton's, for a simulator without small-signal analysis
         self.conductance_s: Floats | None = None
         self.program: AbstractProgram | None = None
 
@@ -56,6 +58,13 @@ class _Route:
             self.conductance_s = conductance_s.copy()
             self.program = self.reduction.program(conductance_s)
         return self.program is not None
+
+    def close(self) -> None:
+        """Release the sessions."""
+        for session in (self.session, self.linear_session):
+            if session is not None:
+                session.close()
+        self.session = self.linear_session = None
 
 
 @final
@@ -110,19 +119,30 @@ class Relaxation:
                 found.append(folded)
         return [*found, None]
 
-    def _route(self, conductance_s: Floats, drives: Floats) -> tuple[_Route, AbstractSession]:
-        """Return the first route whose conditions hold, its session prepared."""
+    def _route(self, conductance_s: Floats, drives: Floats) -> _Route:
+        """Return the first route whose conditions hold."""
         for route in self._routes:
             if route.programmed(conductance_s) and (route.program is None or route.program.applies_to(drives)):
-                if route.session is None:
-                    netlist, _ = lower(route.circuit, self._options.solver)
-                    route.session = self._simulator.prepare(netlist)
-                return route, route.session
+                return route
         raise SimulationError(f"block '{self.circuit.name}': no way to solve it")  # the last route always holds
+
+    def _session(self, route: _Route) -> AbstractSession:
+        """Return the session that solves a route's circuit."""
+        if route.session is None:
+            route.session = self._simulator.prepare(lower(route.circuit, self._options.solver)[0])
+        return route.session
+
+    def _linear_session(self, route: _Route) -> AbstractSession:
+        """Return the session that linearises a route's circuit."""
+        if self._simulator.has_small_signal:
+            return self._session(route)
+        if route.linear_session is None:
+            route.linear_session = NewtonSimulator().prepare(lower(route.circuit, self._options.solver)[0])
+        return route.linear_session
 
     def route_circuit(self, conductance_s: Floats, drives: Floats) -> Circuit:
         """Return the circuit that the simulator actually gets for these numbers."""
-        return self._route(conductance_s, drives)[0].circuit
+        return self._route(conductance_s, drives).circuit
 
     def solve(
         self,
@@ -146,8 +166,8 @@ class Relaxation:
         Raises:
             CircuitError, ConvergenceError: as `AbstractSession.solve`.
         """
-        route, session = self._route(conductance_s, drives)
-        program = route.program
+        route = self._route(conductance_s, drives)
+        session, program = self._session(route), route.program
         if program is None:
             return session.solve(conductance_s, drives, start_v=start_v, on_failure=on_failure)
         point = session.solve(
@@ -193,6 +213,9 @@ class Relaxation:
     def small_signal(self, conductance_s: Floats, drives: Floats, voltage_v: Floats, drive_change: Floats) -> Floats:
         """Return how the node voltages change with the drives at an operating point, [batch, n_nodes] V per unit.
 
+        The equilibrium is only linearised, not solved again. Where the simulator has no small-signal analysis newton's
+        does it, with the Hessian of our own element laws at the voltages that the simulator found.
+
         Args:
             conductance_s: [n_resistors] S.
             drives: [batch, n_drives] V then A — at the operating point.
@@ -200,10 +223,11 @@ class Relaxation:
             drive_change: [batch, n_drives] V then A — direction.
 
         Raises:
-            SimulationError: if the simulator has no small-signal analysis.
+            CircuitError: for voltages or directions that are not finite or of the wrong shape.
+            ConvergenceError: if the circuit is not stable there.
         """
-        route, session = self._route(conductance_s, np.concatenate([drives, drive_change]))
-        program = route.program
+        route = self._route(conductance_s, np.concatenate([drives, drive_change]))
+        session, program = self._linear_session(route), route.program
         if program is None:
             return session.small_signal(conductance_s, voltage_v, drive_change)
         reduced_change = program.drives(drive_change) - program.drives(np.zeros_like(drive_change))
@@ -214,6 +238,4 @@ class Relaxation:
     def close(self) -> None:
         """Release the sessions."""
         for route in self._routes:
-            if route.session is not None:
-                route.session.close()
-                route.session = None
+            route.close()

@@ -5,7 +5,8 @@ x --F^1--> x^1 --E^1--> s^1 --F^2--> x^2 --E^2--> s^2 --readout--> logits
 ```
 
 Backprop through this chain is the paper's BP-EP chaining as soon as each energy block gives its own gradients: nothing
-here knows how. An energy block may be any module from [batch, n] to [batch, m].
+here knows how. A stage, an energy block and the readout may be any `nn.Module`: a whole residual block, say, with an
+energy block inside.
 """
 
 from collections.abc import Sequence
@@ -28,8 +29,11 @@ class FfEbm(nn.Module):
     """A chain of links and a readout.
 
     Args:
-        links: feedforward stage and energy block, in order.
+        links: feedforward stage and energy block, in order; `nn.Identity()` where there is none of them.
         readout: from the last state to the logits.
+
+    Raises:
+        StageError: for no link at all, or a part that is no module.
 
     Source: Nest and Ernoult 2024, section 3 (x^k = F^k(s^(k-1)), s^k the equilibrium of E^k, o = F^N(s^(N-1))).
     """
@@ -38,6 +42,9 @@ class FfEbm(nn.Module):
         super().__init__()
         if not links:
             raise StageError("ff-EBM: no energy block; give at least one link of a feedforward stage and a block")
+        for part in (*(part for link in links for part in link), readout):
+            if not isinstance(part, nn.Module):
+                raise StageError(f"ff-EBM: {part!r} is no torch module; give an instance, as nn.Linear(8, 4)")
         self.feedforward = nn.ModuleList([link[0] for link in links])
         self.energy = nn.ModuleList([link[1] for link in links])
         self.readout = readout

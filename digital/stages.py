@@ -1,7 +1,8 @@
 """The digital stages: a shape in, a torch module and the shape it gives out.
 
 Takes: a stage's kind and numbers, and the shape of one sample. Gives: `Stage`. Must not know: circuits, configurations.
-Most stages are torch's own modules; sizes follow from the stage before, so that no size is stated twice.
+Most stages are torch's own modules; sizes follow from the stage before, so that no size is stated twice. Convolution
+and pooling are in `image_stages`, any other torch module in `module_stage`.
 """
 
 import math
@@ -84,14 +85,28 @@ def linear(shape: Shape, *, size: int, bias: bool = True) -> Stage:
 
 
 def batch_norm(shape: Shape, *, affine: bool = True, momentum: float = 0.1) -> Stage:
-    """Return batch normalisation over the units of a flat sample."""
-    (size,) = flat(shape, "batch_norm")
-    return Stage(module=nn.BatchNorm1d(size, affine=affine, momentum=momentum), shape=shape)
+    """Return batch normalisation: of each unit of a flat sample, or of each channel of an image.
+
+    Raises:
+        StageError: for any other sample.
+    """
+    if len(shape) not in {1, 3}:
+        raise StageError(
+            f"batch_norm stage: needs a flat sample or an image [channels, height, width], gets shape {shape}; put a "
+            "'flatten' stage before it"
+        )
+    kind = nn.BatchNorm1d if len(shape) == 1 else nn.BatchNorm2d
+    return Stage(module=kind(shape[0], affine=affine, momentum=momentum), shape=shape)
 
 
 def relu(shape: Shape) -> Stage:
     """Return a rectifier, any shape."""
     return Stage(module=nn.ReLU(), shape=shape)
+
+
+def tanh(shape: Shape) -> Stage:
+    """Return a hyperbolic tangent, any shape."""
+    return Stage(module=nn.Tanh(), shape=shape)
 
 
 def flatten(shape: Shape) -> Stage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from analog_blocks import analog, draw_block, gradients, relative_error, small_block
 from torch import nn
 
-from circuits import Clamp, Drive, EnergyBlock, NodeLayer, Polarity
+from circuits import Clamp, DiodeModel, Drive, EnergyBlock, NodeLayer, Polarity
 from cosim.analog_block import AnalogBlock, Gradient
 from cosim.conductance import Conductance
 from cosim.converters import Converters
@@ -20,6 +21,7 @@ from cosim.phase_settings import DifferenceRead, PhaseSettings
 from cosim.relaxation import Reduce, RelaxationOptions
 from cosim.simulators.newton import NewtonSimulator
 from cosim.simulators.ngspice.simulator import NgspiceSimulator
+from cosim.simulators.ngspice.thermal import measure_k_over_q
 
 NEWTON = NewtonSimulator()
 
@@ -468,9 +470,20 @@ def test_backward_without_a_free_phase_of_these_weights_is_not_confused() -> Non
 
 
 @pytest.mark.ngspice
-def test_implicit_gradient_needs_newton() -> None:
-    with pytest.raises(BlockError, match=r"block 'first': ngspice has no small-signal analysis, .*; use newton"):
-        make_block(simulator=NgspiceSimulator(), gradient=Gradient.IMPLICIT)
+@pytest.mark.parametrize("drive", Drive)
+@pytest.mark.parametrize("polarity", Polarity)
+@pytest.mark.parametrize("diode", [DiodeModel(), DiodeModel(series_resistance_ohm=300.0)], ids=["plain", "series"])
+def test_implicit_gradients_at_ngspices_equilibrium_are_newtons(
+    polarity: Polarity, drive: Drive, diode: DiodeModel
+) -> None:
+    drawn = draw_block(1, polarity, drive, 2, diode=diode, k_over_q_v_per_k=measure_k_over_q())
+    with closing(NgspiceSimulator()) as ngspice:
+        block = analog(drawn, ngspice, gradient=Gradient.IMPLICIT)
+        found, exact = gradients(block, drawn.x), gradients(analog(drawn, gradient=Gradient.IMPLICIT), drawn.x)
+    assert block.counters.relaxations == len(drawn.x)  # the free phase alone, in ngspice
+    assert relative_error(found, exact) < 1e-7
+    for name, reference in exact.items():
+        assert np.linalg.norm(found[name]) == pytest.approx(np.linalg.norm(reference), rel=1e-7), name
 
 
 def test_window_survives_assigned_and_pickled_weights() -> None:

@@ -13,12 +13,13 @@ import torch
 from analog_blocks import analog, cosine, draw_block, gradients, mild_block, relative_error
 from random_blocks import RandomBlock
 
-from circuits import Drive, Polarity
+from circuits import Drive, EnergyBlock, NodeLayer, Polarity
 from cosim.analog_block import AnalogBlock, Gradient
 from cosim.converters import Adc, Converters, Dac
 from cosim.errors import BlockError
 from cosim.phase_settings import DifferenceRead, NudgeScaling, Nudging, ParameterRead, PhaseSettings
 from cosim.reading import NudgeWarning
+from cosim.simulators.newton import NewtonSimulator
 
 SETTINGS = list(itertools.product(Nudging, NudgeScaling, DifferenceRead, ParameterRead))
 drives = pytest.mark.parametrize("drive", Drive)
@@ -324,3 +325,101 @@ def test_frozen_weights_are_neither_read_nor_counted() -> None:
     assert all(parameter.grad is None for parameter in block.parameters())
     batch, n_inputs = drawn.x.shape
     assert block.counters.adc_conversions == batch * (block.block.n_outputs + n_inputs)
+
+
+# -------------------------------------------------------------------------------------- what the nudge moved
+
+
+def resistive_block(polarity: Polarity, **settings) -> AnalogBlock:
+    """Two units of 2 g_unit to known nodes each, at v_unit = 0.5 V: v_unit s = 0.5 V (x - nudge) / 2 by hand."""
+    layer = NodeLayer(size=2, leak_s=1e-4, bias=True)  # g_unit
+    description = EnergyBlock(
+        name="hand", n_inputs=2, layers=(layer,), drive=Drive.CURRENT, polarity=polarity, v_unit_v=0.5
+    )
+    options = {"converters": settings.pop("converters", None)}
+    block = AnalogBlock(
+        description, simulator=NewtonSimulator(), settings=PhaseSettings(**settings), **options
+    ).double()
+    share = 0.5 if polarity is Polarity.DIFFERENTIAL else 1.0
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.fill_(share)
+    return block
+
+
+X = torch.tensor([[0.2, -0.1], [0.4, 0.3], [0.0, 0.1]], dtype=torch.float64)
+DS = torch.tensor([[1.0, -2.0], [0.5, 0.25], [0.0, 0.0]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("scaling", NudgeScaling)
+@pytest.mark.parametrize("nudging", Nudging)
+@pytest.mark.parametrize("polarity", Polarity)
+def test_nudge_response_by_hand(polarity: Polarity, nudging: Nudging, scaling: NudgeScaling) -> None:
+    block = resistive_block(polarity, beta=0.1, nudging=nudging, scaling=scaling)
+    assert block.last_nudge is None
+    block.nudged_phases(block.free_phase(X), DS, want_x=True)
+    # Per sample the largest |ds| is 1; between -beta and +beta it is twice what one nudge does.
+    ds = [[0.5, -1.0], [1.0, 0.5], [0.0, 0.0]] if scaling is NudgeScaling.PER_SAMPLE else DS.tolist()
+    change_v = (2 if nudging is Nudging.CENTERED else 1) * 0.1 * 0.5 / 2 * np.array(ds)
+    nudge = block.last_nudge
+    assert nudge is not None
+    assert nudge.largest_v == pytest.approx(np.abs(change_v).max(), rel=1e-9)
+    assert nudge.rms_v == pytest.approx(np.sqrt((change_v**2).sum() / 6), rel=1e-9)
+    assert nudge.tolerance_v == pytest.approx(1e-12 * 0.5 + 1e-13, rel=1e-9)  # the bias row is at 0.5 V
+    assert nudge.adc_step_v is None
+    assert not nudge.is_noise
+
+
+def test_what_the_nudge_moved_is_gone_where_there_is_none() -> None:
+    block = resistive_block(Polarity.DIFFERENTIAL)
+    free = block.free_phase(X)
+    block.nudged_phases(free, DS, want_x=True)
+    assert block.last_nudge is not None
+    block.nudged_phases(free, torch.zeros_like(DS), want_x=True)
+    assert block.last_nudge is None
+    exact = block.configured(gradient=Gradient.IMPLICIT)
+    exact.nudged_phases(exact.free_phase(X), DS, want_x=True)
+    assert exact.last_nudge is None
+
+
+def test_a_nudge_within_a_hundred_tolerances_is_noise() -> None:
+    block = resistive_block(Polarity.DIFFERENTIAL, beta=1e-11)
+    with pytest.warns(NudgeWarning, match="raise beta"):
+        block.nudged_phases(block.free_phase(X), DS, want_x=True)
+    assert block.last_nudge is not None
+    assert block.last_nudge.is_noise
+
+
+@pytest.mark.parametrize(
+    ("read", "parameter_read", "want_x", "expected"),
+    [
+        (DifferenceRead.EACH_PHASE, ParameterRead.DIGITAL, False, 0.8 / 127),  # the fixed full scale
+        (DifferenceRead.EACH_PHASE, ParameterRead.LOCAL, True, 0.8 / 127),
+        (DifferenceRead.SAMPLE_AND_HOLD, ParameterRead.DIGITAL, True, 0.1 / 127),  # the largest difference
+        (DifferenceRead.SAMPLE_AND_HOLD, ParameterRead.LOCAL, False, None),  # nothing is read
+    ],
+)
+def test_adc_step_by_hand(
+    read: DifferenceRead, parameter_read: ParameterRead, want_x: bool, expected: float | None
+) -> None:
+    converters = Converters(phase=Adc(bits=8, full_scale=0.8))
+    block = resistive_block(
+        Polarity.DIFFERENTIAL, converters=converters, beta=0.1, difference_read=read, parameter_read=parameter_read
+    )
+    block.nudged_phases(block.free_phase(X), DS, want_x=want_x)
+    assert block.last_nudge is not None
+    # s moves by 2 * 0.1 / 2 = 0.1; a step of s is 0.5 V.
+    assert block.last_nudge.adc_step_v == (None if expected is None else pytest.approx(0.5 * expected, rel=1e-9))
+    block.eval()
+    block.get_buffer("converter_ranges").zero_()
+    block.nudged_phases(block.free_phase(X), DS, want_x=want_x)
+    fixed = read is DifferenceRead.EACH_PHASE
+    assert (block.last_nudge.adc_step_v is not None) == fixed  # no range yet, so no step
+
+
+def test_source_currents_have_no_step_in_volts() -> None:
+    drawn = mild_block(1, Polarity.DIFFERENTIAL, Drive.VOLTAGE)
+    block = with_settings(drawn, Converters.uniform(8), parameter_read=ParameterRead.LOCAL)
+    gradients(block, drawn.x)
+    assert block.last_nudge is not None
+    assert block.last_nudge.adc_step_v is None

@@ -7,11 +7,11 @@ import pytest
 from analog_blocks import KIND_IDS, KINDS, draw_block
 from random_blocks import RandomBlock
 
-from circuits import BlockCircuit, Circuit, Drive, Polarity
+from circuits import BlockCircuit, Circuit, CircuitError, Drive, Polarity
 from circuits.reductions.mirror import MirroredProgram
-from cosim.errors import ConvergenceError, SimulationError
+from cosim.errors import ConvergenceError
 from cosim.relaxation import Reduce, Relaxation, RelaxationOptions
-from cosim.simulators.base import AbstractSession, AbstractSimulator, OnFailure
+from cosim.simulators.base import AbstractSession, AbstractSimulator, OnFailure, OperatingPoint
 from cosim.simulators.newton import NewtonSimulator
 from netlists import Netlist, SolverOptions
 
@@ -223,30 +223,73 @@ def test_worst_node_is_an_index_of_the_full_circuit() -> None:
     assert np.isin(point.worst_node, units).all()
 
 
-def test_simulator_without_small_signal_analysis_says_so() -> None:
-    class Plain(AbstractSession):
-        def __init__(self, netlist: Netlist) -> None:
-            self._netlist = netlist
+class PlainSession(AbstractSession):
+    """newton's equilibria without its small-signal analysis."""
 
-        @property
-        def netlist(self) -> Netlist:
-            return self._netlist
+    def __init__(self, netlist: Netlist) -> None:
+        self._session = NewtonSimulator().prepare(netlist)
+        self.n_closed = 0
 
-        def solve(self, *args, **options):
-            raise AssertionError
+    @property
+    def netlist(self) -> Netlist:
+        return self._session.netlist
 
-    class PlainSimulator(CountingSimulator):
-        def prepare(self, netlist: Netlist) -> AbstractSession:
-            return Plain(netlist)
+    def solve(self, *args, **options) -> OperatingPoint:
+        return self._session.solve(*args, **options)
 
-    drawn = draw_block(9, Polarity.DIFFERENTIAL, Drive.VOLTAGE, 2)
-    relaxation = relax_in(drawn.built, Reduce.MIRROR, PlainSimulator())
-    voltage_v = np.zeros((3, drawn.built.circuit.n_nodes))
-    with pytest.raises(
-        SimulationError, match=r"block 'random': this simulator has no small-signal analysis; use newton"
-    ):
-        relaxation.small_signal(drawn.conductance_s, drawn.drives, voltage_v, drawn.drives)
+    def close(self) -> None:
+        self.n_closed += 1
+
+
+class PlainSimulator(AbstractSimulator):
+    def __init__(self) -> None:
+        self.sessions: list[PlainSession] = []
+
+    @property
+    def name(self) -> str:
+        return "plain"
+
+    def prepare(self, netlist: Netlist) -> PlainSession:
+        self.sessions.append(PlainSession(netlist))
+        return self.sessions[-1]
+
+
+@kinds
+def test_a_simulator_without_small_signal_analysis_is_linearised_by_newton(
+    polarity: Polarity, drive: Drive, n_layers: int
+) -> None:
+    drawn = draw_block(60 + n_layers, polarity, drive, n_layers)
+    built, g, rng = drawn.built, drawn.conductance_s, np.random.default_rng(0)
+    change = built.drives(rng.normal(size=drawn.x.shape), rng.normal(size=(len(drawn.x), built.block.n_outputs)))
+    for reduce in Reduce:
+        plain, newton = (relax_in(built, reduce, simulator) for simulator in (PlainSimulator(), NewtonSimulator()))
+        voltage_v = plain.solve(g, drawn.drives).voltage_v
+        np.testing.assert_array_equal(
+            plain.small_signal(g, drawn.drives, voltage_v, change),
+            newton.small_signal(g, drawn.drives, voltage_v, change),
+        )
+
+
+def test_an_equilibrium_is_linearised_where_it_is_said_to_be() -> None:
+    # At voltages that are no equilibrium of these drives, it is still the slope there: nothing is solved again.
+    drawn = draw_block(9, Polarity.SINGLE, Drive.VOLTAGE, 2)
+    simulator = PlainSimulator()
+    relaxation = relax_in(drawn.built, Reduce.MIRROR, simulator)
+    here, elsewhere = drawn.drives, 0.3 * drawn.drives
+    voltage_v = relaxation.solve(drawn.conductance_s, elsewhere).voltage_v
+    found = relaxation.small_signal(drawn.conductance_s, here, voltage_v, here)
+    newton = relax_in(drawn.built, Reduce.NONE)
+    np.testing.assert_allclose(
+        found, newton.small_signal(drawn.conductance_s, elsewhere, voltage_v, here), rtol=1e-9, atol=1e-12
+    )
+    at_here = newton.small_signal(drawn.conductance_s, here, newton.solve(drawn.conductance_s, here).voltage_v, here)
+    assert np.abs(found - at_here).max() > 1e-3
+    assert len(simulator.sessions) == 1  # newton's own session is not the simulator's
     relaxation.close()
+    assert simulator.sessions[0].n_closed == 1
+    with pytest.raises(CircuitError, match=r"give finite voltages .* from a relaxation that converged"):
+        relaxation.small_signal(drawn.conductance_s, here, np.full_like(voltage_v, np.nan), here)
+    assert len(simulator.sessions) == 1  # to linearise, the simulator is not asked at all
 
 
 def test_a_wrong_way_back_to_the_full_circuit_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import tomllib
 from enum import Enum
 from pathlib import Path
@@ -10,17 +11,37 @@ from pydantic import BaseModel
 from small_runs import SMALL, small_config, write_small
 
 from circuits.energy_block import Drive
-from cosim.analog_block import Gradient
 from cosim.errors import ConfigError
 from cosim.phase_settings import Nudging
 from cosim.simulators.newton import NewtonSimulator
-from cosim.training.config import AnalogStage, Config, SimulatorKind
+from cosim.training.config import (
+    AnalogStage,
+    AveragePoolStage,
+    Config,
+    ConvStage,
+    DatasetKind,
+    GradientKind,
+    ImageChoice,
+    LossKind,
+    MaxPoolStage,
+    ModuleStage,
+    SimulatorKind,
+    TanhStage,
+)
 from cosim.training.config_file import config_from_json, format_path, load_config
 from cosim.training.network import list_analog_blocks
 from cosim.training.run import set_up
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "digits.toml"
 ALL_KEYS = EXAMPLE.with_name("all_keys.toml")
+CIFAR10 = EXAMPLE.with_name("cifar10.toml")
+
+
+MODULE = 'network.stages.1={ kind = "module", module = "torch.nn.GELU" }'
+IMAGE_STAGES = """network.stages=[
+    { kind = "conv", channels = 4, kernel = 3 }, { kind = "tanh" }, { kind = "max_pool", kernel = 2 },
+    { kind = "average_pool", kernel = 3, stride = 1 }, { kind = "module", module = "torch.nn.GELU" },
+    { kind = "flatten" }, { kind = "analog", layers = [{ size = 10 }] }]"""
 
 
 def test_a_file_is_read_with_its_defaults(tmp_path: Path) -> None:
@@ -29,7 +50,9 @@ def test_a_file_is_read_with_its_defaults(tmp_path: Path) -> None:
     assert isinstance(block, AnalogStage)
     assert (block.drive, block.layers[0].clamp, block.layers[1].leak) == (Drive.CURRENT, (-0.3, 0.3), 0.5)
     assert (config.data.test_size, config.training.epochs, config.training.optimizer.value) == (1500, 3, "adamw")
-    assert (config.gradient, config.phases.beta, config.phases.nudging) == (Gradient.EP, 0.005, Nudging.CENTERED)
+    assert (config.data.name, config.data.flip, config.data.crop) == (DatasetKind.DIGITS, False, 0)
+    assert config.training.loss is LossKind.CROSS_ENTROPY
+    assert (config.gradient, config.phases.beta, config.phases.nudging) == (GradientKind.EP, 0.005, Nudging.CENTERED)
     assert config.simulator.name is SimulatorKind.NEWTON
     assert config.converters.phase.bits is None
     assert (config.simulator.device, config.simulator.chunk) == ("cpu", 32)
@@ -66,6 +89,41 @@ def test_the_shipped_example_is_valid() -> None:
     assert bits == [8, 8, 8, 8]
 
 
+def test_the_cifar10_example_is_valid() -> None:
+    if not CIFAR10.is_file():
+        pytest.skip("no examples beside an installed wheel")
+    config = load_config(CIFAR10)
+    assert (config.data.name, config.data.images, config.data.flip) == (DatasetKind.CIFAR10, ImageChoice.LISTED, True)
+    assert (config.simulator.name, config.simulator.workers) == (SimulatorKind.NGSPICE, 2)
+    assert config.network.block_names == ("block1", "block2")
+
+
+def test_stages_of_images_are_read_with_their_defaults(tmp_path: Path) -> None:
+    conv, tanh, larger, mean, gelu, *_ = small_config(tmp_path, IMAGE_STAGES).network.stages
+    assert conv == ConvStage(kind="conv", channels=4, kernel=3, stride=1, padding=0, bias=True)
+    assert tanh == TanhStage(kind="tanh")
+    assert larger == MaxPoolStage(kind="max_pool", kernel=2, stride=None)
+    assert mean == AveragePoolStage(kind="average_pool", kernel=3, stride=1)
+    assert isinstance(gelu, ModuleStage)
+    assert (gelu.module, gelu.arguments) == ("torch.nn.GELU", {})
+
+
+def test_arguments_of_a_module_are_those_of_the_file(tmp_path: Path) -> None:
+    made = "network.stages.1.arguments"
+    config = small_config(
+        tmp_path,
+        MODULE,
+        f"{made}.n=3",
+        f"{made}.list=[1, [2.5, true]]",
+        f"{made}.name=tanh",
+        f"{made}.table={{ x = -1 }}",
+    )
+    stage = config.network.stages[1]
+    assert isinstance(stage, ModuleStage)
+    assert stage.arguments == {"n": 3, "list": [1, [2.5, True]], "name": "tanh", "table": {"x": -1}}
+    assert config_from_json(config.model_dump(mode="json"), "here") == config
+
+
 def list_fields(model: type[BaseModel]) -> dict[type[BaseModel], set[str]]:
     """The keys of each section and kind of stage below a model, and its own."""
     found, waiting = {}, [model.model_fields]
@@ -90,34 +148,39 @@ def list_written(tables: Any) -> list[set[str]]:
     return [set(tables), *(keys for value in tables.values() for keys in list_written(value))]
 
 
+COMMENTED = ("path", "url", "dask")  # of the reference: not for the digits, or of a machine that is not here
+OTHER_VALUE = {  # shown there with another value than the default
+    ("AnalogStage", "name"),
+    ("NodeLayerSection", "clamp"),
+    ("NodeLayerSection", "leak"),
+    ("MaxPoolStage", "stride"),
+    ("AveragePoolStage", "stride"),
+    ("ModuleStage", "arguments"),
+}
+
+
 def test_the_reference_has_every_key_with_its_default() -> None:
     if not ALL_KEYS.is_file():
         pytest.skip("no examples beside an installed wheel")
     text = ALL_KEYS.read_text(encoding="utf-8")
-    fields, written = list_fields(Config), list_written(tomllib.loads(text))
-    assert len(fields) == 17
+    commented = re.compile(rf"^# (?=({'|'.join(COMMENTED)}) = )", re.MULTILINE)
+    assert sorted(commented.findall(text)) == sorted(COMMENTED)
+    tables = tomllib.loads(commented.sub("", text))
+    fields, written = list_fields(Config), list_written(tables)
+    assert len(fields) == 22
     for model, keys in fields.items():
         assert keys in written, model.__name__
+    # Those behind a # are right too, for what they are for.
+    tables["data"]["name"], tables["simulator"]["name"] = "cifar10", "ngspice"
+    assert config_from_json(tables, "here").simulator.dask is not None
     config = load_config(ALL_KEYS)
-    bare = Config(network=config.network)
-    assert config.model_dump(exclude={"converters": {"current"}}) == bare.model_dump(
-        exclude={"converters": {"current"}}
-    )
-    required = {
-        "kind",
-        "size",
-        "value",
-        "mean",
-        "std",
-        "name",
-        "clamp",
-        "leak",
-        "layers",
-    }  # or shown with another value
+    shown = {"converters": {"current"}, "data": {"train_size", "test_size"}}  # TOML has no word for their default
+    assert config.model_dump(exclude=shown) == Config(network=config.network).model_dump(exclude=shown)
     for stage in config.network.stages:
         for section in (stage, *stage.layers) if isinstance(stage, AnalogStage) else (stage,):
             for name, field in type(section).model_fields.items():
-                assert name in required or getattr(section, name) == field.default, name
+                if not field.is_required() and (type(section).__name__, name) not in OTHER_VALUE:
+                    assert getattr(section, name) == field.default, name
     choices = [c for model in fields for field in model.model_fields.values() for c in list_choices(field.annotation)]
     assert [choice for choice in choices if f'"{choice}"' not in text] == []
 
@@ -172,7 +235,41 @@ def test_blocks_without_a_name_are_numbered(tmp_path: Path) -> None:
             r"network\.stages\[1\]\.kind = 'liner'; did you mean 'linear'\? Allowed: .*relu",
         ),
         ("simulator.name=ngspcie", r"simulator\.name = 'ngspcie'; did you mean 'ngspice'\? Allowed: newton, ngspice"),
-        ("data.name=cifar", r"data\.name = 'cifar'.* Allowed: digits"),
+        ("data.name=cifar", r"data\.name = 'cifar'; did you mean 'cifar10'\? Allowed: digits, cifar10"),
+        ("data.path=here", r'data: path is for data\.name = "cifar10"; the digits come with scikit-learn'),
+        ("data.images=listed", r'data: images is for data\.name = "cifar10"'),
+        ("data.crop=-1", r"data\.crop = -1: input should be greater than or equal to 0"),
+        ("data.flip=1", r"data\.flip = 1: input should be a valid boolean"),
+        ('data.url="ftp://there"', r"data\.url = 'ftp://there': write it like 'https://\.\.\.'$"),
+        ("simulator.dask=localhost", r"simulator\.dask = 'localhost': write it like 'tcp://localhost:8786'$"),
+        (
+            "gradient=backpropagation",
+            r"gradient = 'backpropagation'; did you mean 'backprop'\? Allowed: ep, implicit, ",
+        ),
+        ("training.loss=cross", r"training\.loss = 'cross'; did .*'cross_entropy'\? Allowed: cross_entropy, mse"),
+        ("training.checkpoint_every_s=0", r"training\.checkpoint_every_s = 0: input should be greater than 0"),
+        (
+            'network.stages.1={ kind = "conv", kernel = 3 }',
+            r"network\.stages\[1\]\.channels: missing; it has no default",
+        ),
+        (
+            'network.stages.1={ kind = "conv", channels = 2, kernel = 0 }',
+            r"network\.stages\[1\]\.kernel = 0: input should be greater than or equal to 1",
+        ),
+        (
+            'network.stages.1={ kind = "max_pool", kernel = 2, padding = 1 }',
+            r"network\.stages\[1\]\.padding: unknown key.*\. Allowed here: kind, kernel, stride",
+        ),
+        ('network.stages.1={ kind = "average_pool" }', r"network\.stages\[1\]\.kernel: missing; it has no default"),
+        (
+            'network.stages.1={ kind = "tanh", size = 2 }',
+            r"network\.stages\[1\]\.size: unknown key.* Allowed here: kind",
+        ),
+        ('network.stages.1={ kind = "module" }', r"network\.stages\[1\]\.module: missing; it has no default"),
+        (
+            'network.stages.1={ kind = "averagepool", kernel = 2 }',
+            r"network\.stages\[1\]\.kind = 'averagepool'; did you mean 'average_pool'\? Allowed: analog, average_pool",
+        ),
         ("phases.beta=0", r"phases\.beta = 0: input should be greater than 0"),
         ("phases.beta=nan", r"phases\.beta = nan: input should be a finite number"),
         ("converters.input.bits=0", r"converters\.input\.bits = 0: input should be greater than or equal to 1"),
@@ -202,10 +299,27 @@ def test_a_wrong_key_or_value_is_named_with_what_is_allowed(tmp_path: Path, over
         small_config(tmp_path, override)
 
 
-def test_implicit_gradients_need_newton(tmp_path: Path) -> None:
-    assert small_config(tmp_path, "gradient=implicit").gradient is Gradient.IMPLICIT
-    with pytest.raises(ConfigError, match=r'needs the Hessian, which only simulator\.name = "newton" gives'):
-        small_config(tmp_path, "gradient=implicit", "simulator.name=ngspice")
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("network.stages.1.module=GELU", r"stages\[1\]\.module = 'GELU': write it like 'torch\.nn\.GELU'$"),
+        ("network.stages.1.argument.n=3", r"stages\[1\]\.argument: unknown key; did you mean 'arguments'\? Allowed "),
+        ("network.stages.1.arguments=3", r"stages\[1\]\.arguments = 3: write a table, as \{ name = 1 \}$"),
+        ("network.stages.1.arguments.float=nan", r"stages\[1\]\.arguments\.float = nan: input should be a finite"),
+        ("network.stages.1.arguments.x=[1, { float = inf }]", r"stages\[1\]\.arguments\.x\[1\]\.float = inf: input sh"),
+        ("network.stages.1.arguments.x=2020-01-02", r"stages\[1\]\.arguments\.x = 2020-01-02: write a number, text, "),
+    ],
+)
+def test_a_wrong_argument_of_a_module_is_named(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"small\.toml \(with --set\): network\.{message}"):
+        small_config(tmp_path, MODULE, override)
+
+
+@pytest.mark.parametrize("kind", GradientKind)
+@pytest.mark.parametrize("simulator", SimulatorKind)
+def test_every_gradient_goes_with_every_simulator(tmp_path: Path, kind: GradientKind, simulator: SimulatorKind) -> None:
+    config = small_config(tmp_path, f"gradient={kind.value}", f"simulator.name={simulator.value}")
+    assert (config.gradient, config.simulator.name) == (kind, simulator)
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:

@@ -107,8 +107,7 @@ class AbstractSession(ABC):
         """
         del conductance_s, voltage_v, drive_change
         raise SimulationError(
-            f"block '{self.netlist.circuit.name}': this simulator has no small-signal analysis; use newton for "
-            "implicit gradients"
+            f"block '{self.netlist.circuit.name}': this simulator has no small-signal analysis; use newton's"
         )
 
     def close(self) -> None:
@@ -131,7 +130,7 @@ class AbstractSimulator(ABC):
 
     @property
     def has_small_signal(self) -> bool:
-        """Whether its sessions offer `small_signal`, and so implicit gradients."""
+        """Whether its sessions offer `small_signal`; where not, newton's is taken at the equilibrium that it found."""
         return False
 
     @abstractmethod

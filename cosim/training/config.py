@@ -8,12 +8,11 @@ from collections import Counter
 from enum import Enum
 from typing import Annotated, Any, Literal, final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from circuits.diode import NOMINAL_TEMPERATURE_K
 from circuits.energy_block import Drive, Polarity
 
-from ..analog_block import Gradient
 from ..phase_settings import DifferenceRead, NudgeScaling, Nudging, ParameterRead
 
 Positive = Annotated[float, Field(gt=0)]
@@ -22,9 +21,39 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]+)?)$")]  # Newton computes in float64
+Margin = Annotated[int, Field(ge=0)]
 
 # In strict mode, which keeps "8" from passing as 8, text is no choice and a list no tuple; TOML has only these.
 _READ_LOOSELY = Field(strict=False)
+
+
+class DatasetKind(Enum):
+    """Which images."""
+
+    DIGITS = "digits"
+    CIFAR10 = "cifar10"
+
+
+class ImageChoice(Enum):
+    """Which images of a data set."""
+
+    ALL = "all"
+    LISTED = "listed"  # the 3,000 and 660 of the published results, by their official index
+
+
+class GradientKind(Enum):
+    """What trains the analog stages, or stands in their place."""
+
+    EP = "ep"  # nudged phases
+    IMPLICIT = "implicit"  # the circuit's exact gradient, by implicit differentiation
+    BACKPROP = "backprop"  # no circuit: tanh layers of the same sizes
+
+
+class LossKind(Enum):
+    """What is minimised."""
+
+    CROSS_ENTROPY = "cross_entropy"
+    MSE = "mse"  # against one-hot vectors
 
 
 class SimulatorKind(Enum):
@@ -58,11 +87,31 @@ class Section(BaseModel):
 
 @final
 class DataSection(Section):
-    """`[data]`: which images, how many are held out, and which split."""
+    """`[data]`: which images, how many, which split, and how they are varied in training.
 
-    name: Literal["digits"] = "digits"
-    test_size: Count = 360
+    `path` is where CIFAR-10 is, `url` where it may be downloaded from. Sizes are of balanced subsets; without one the
+    digits hold out 360 and everything else stays whole.
+    """
+
+    name: Annotated[DatasetKind, _READ_LOOSELY] = DatasetKind.DIGITS
+    path: Annotated[str, Field(min_length=1)] | None = None
+    url: Annotated[str, Field(pattern=r"^https?://", examples=["https://..."])] | None = None
+    images: Annotated[ImageChoice, _READ_LOOSELY] = ImageChoice.ALL
+    train_size: Count | None = None
+    test_size: Count | None = None
     seed: Seed = 0
+    flip: bool = False
+    crop: Margin = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> "DataSection":
+        if self.name is DatasetKind.DIGITS:
+            named = [key for key in ("path", "url") if getattr(self, key) is not None]
+            if self.images is not ImageChoice.ALL:
+                named.append("images")
+            if named:
+                raise ValueError(f'{named[0]} is for data.name = "cifar10"; the digits come with scikit-learn')
+        return self
 
 
 @final
@@ -82,8 +131,54 @@ class LinearStage(Section):
 
 
 @final
+class ConvStage(Section):
+    """A 2-D convolution to `channels` channels, its square kernel, stride and zero padding as in torch."""
+
+    kind: Literal["conv"]
+    channels: Count
+    kernel: Count
+    stride: Count = 1
+    padding: Margin = 0
+    bias: bool = True
+
+
+@final
+class MaxPoolStage(Section):
+    """The largest of each window; without a stride the windows do not overlap."""
+
+    kind: Literal["max_pool"]
+    kernel: Count
+    stride: Count | None = None
+
+
+@final
+class AveragePoolStage(Section):
+    """The mean of each window; without a stride the windows do not overlap."""
+
+    kind: Literal["average_pool"]
+    kernel: Count
+    stride: Count | None = None
+
+
+@final
+class TanhStage(Section):
+    """A hyperbolic tangent."""
+
+    kind: Literal["tanh"]
+
+
+@final
+class ModuleStage(Section):
+    """Any torch module by its name, "torch.nn.GELU" or your own, with the arguments that make it."""
+
+    kind: Literal["module"]
+    module: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$", examples=["torch.nn.GELU"])]
+    arguments: dict[str, JsonValue] = {}  # what a run folder can hold
+
+
+@final
 class BatchNormStage(Section):
-    """Batch normalisation; `affine` for a trained scale and shift."""
+    """Batch normalisation, of units or of channels; `affine` for a trained scale and shift."""
 
     kind: Literal["batch_norm"]
     affine: bool = True
@@ -168,8 +263,22 @@ class AnalogStage(Section):
         return self
 
 
+DigitalStage = (
+    FlattenStage
+    | LinearStage
+    | ConvStage
+    | MaxPoolStage
+    | AveragePoolStage
+    | BatchNormStage
+    | ReluStage
+    | TanhStage
+    | GainStage
+    | StandardiseStage
+    | ModuleStage
+)
+
 StageSection = Annotated[
-    FlattenStage | LinearStage | BatchNormStage | ReluStage | GainStage | StandardiseStage | AnalogStage,
+    DigitalStage | AnalogStage,
     Field(discriminator="kind"),
 ]
 
@@ -202,7 +311,8 @@ class SimulatorSection(Section):
     """`[simulator]`: which one, and how it runs.
 
     `device` is newton's: "cpu", "cuda" or "cuda:1". The others are ngspice's: worker processes (0: in this process),
-    the time a chunk may take, and the samples of one, which are part of the result's last bits.
+    the time a chunk may take, the samples of one, which are part of the result's last bits, and the address of a Dask
+    scheduler whose workers are to be used in place of own ones.
     """
 
     name: Annotated[SimulatorKind, _READ_LOOSELY] = SimulatorKind.NEWTON
@@ -210,6 +320,7 @@ class SimulatorSection(Section):
     workers: Annotated[int, Field(ge=0, le=256)] = 0
     timeout_s: Positive = 300.0
     chunk: Count = 32
+    dask: Annotated[str, Field(pattern=r"^[a-z]+://.+$", examples=["tcp://localhost:8786"])] | None = None
 
 
 @final
@@ -253,14 +364,16 @@ class ConvertersSection(Section):
 
 @final
 class TrainingSection(Section):
-    """`[training]`: the loop."""
+    """`[training]`: the loop; a checkpoint after each epoch, and within one when the last is this old."""
 
     epochs: Count = 10
     batch_size: Count = 64
+    loss: Annotated[LossKind, _READ_LOOSELY] = LossKind.CROSS_ENTROPY
     optimizer: Annotated[OptimizerKind, _READ_LOOSELY] = OptimizerKind.ADAMW
     learning_rate: Positive = 3e-3
     weight_decay: NotNegative = 0.0
     schedule: Annotated[ScheduleKind, _READ_LOOSELY] = ScheduleKind.ONE_CYCLE
+    checkpoint_every_s: Positive = 300.0
     seed: Seed = 0
 
 
@@ -269,7 +382,7 @@ class Config(Section):
     """A whole configuration file."""
 
     network: NetworkSection
-    gradient: Annotated[Gradient, _READ_LOOSELY] = Gradient.EP
+    gradient: Annotated[GradientKind, _READ_LOOSELY] = GradientKind.EP
     data: DataSection = DataSection()
     simulator: SimulatorSection = SimulatorSection()
     phases: PhasesSection = PhasesSection()
@@ -278,8 +391,6 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Config":
-        if self.gradient is Gradient.IMPLICIT and self.simulator.name is not SimulatorKind.NEWTON:
-            raise ValueError('gradient = "implicit" needs the Hessian, which only simulator.name = "newton" gives')
         if self.training.batch_size == 1 and any(isinstance(s, BatchNormStage) for s in self.network.stages):
             raise ValueError("training.batch_size = 1, but a batch_norm stage needs two samples or more")
         return self

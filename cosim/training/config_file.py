@@ -139,6 +139,12 @@ def _reason(mistake: Any, place: Place) -> str:
         return f" = {value!r}: write {'[low, high]' if 'prefixItems' in schema else 'a list, in brackets'}"
     if kind in {"model_type", "model_attributes_type"}:
         return f" = {value!r}: write {_example_of(schema)}"
+    if kind == "dict_type":
+        return f" = {value!r}: write a table, as {{ name = 1 }}"
+    if kind == "invalid-json-value":
+        return f" = {value}: write a number, text, true or false, a list or a table"
+    if kind == "string_pattern_mismatch" and "examples" in schema:
+        return f" = {value!r}: write it like {schema['examples'][0]!r}"
     if kind == "value_error":
         return f": {mistake['ctx']['error']}"
     if kind == "union_tag_invalid":
@@ -217,15 +223,22 @@ def _locate(schema: Tables, loc: Path_) -> Place:
                 return node
 
     node, path = schema, []
+    any_value, is_tagged = definitions.get("JsonValue"), False
     for key in loc:
+        if node is any_value and not is_tagged:  # in a value of any kind pydantic names the kind before each key
+            is_tagged = True
+            continue
+        is_tagged = False
         mapping = node.get("discriminator", {}).get("mapping", {})
         if key in mapping:
             node = resolved({"$ref": mapping[key]})
             continue
         path.append(key)
+        if node is any_value:
+            continue
         if isinstance(key, int):
             items = node.get("prefixItems")
             node = resolved(items[key] if items and key < len(items) else node.get("items", {}))
         else:
-            node = resolved(node.get("properties", {}).get(key, {}))
+            node = resolved(node.get("properties", {}).get(key, node.get("additionalProperties") or {}))
     return Place(tuple(path), node)

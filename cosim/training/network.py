@@ -1,7 +1,7 @@
 """From a configuration to a torch network: the only place that knows both the file's words and the modules.
 
-Takes: a `Config` and the shape of an image. Gives: an `FfEbm` whose energy blocks are `AnalogBlock`s. Must not know:
-how it is trained.
+Takes: a `Config` and the shape of an image. Gives: an `FfEbm` whose energy blocks are `AnalogBlock`s, or tanh layers in
+their place. Must not know: how it is trained.
 """
 
 from collections import Counter as Count
@@ -15,79 +15,38 @@ from torch import nn
 from circuits.clamp import Clamp
 from circuits.diode import K_OVER_Q_V_PER_K, DiodeModel
 from circuits.energy_block import Drive, EnergyBlock, NodeLayer
+from digital import image_stages, module_stage
 from digital import stages as digital
 from digital.errors import StageError
 from digital.ff_ebm import FfEbm
 from digital.stages import Shape, Stage
+from digital.tanh_layers import TanhLayers
 
-from ..analog_block import AnalogBlock
+from ..analog_block import AnalogBlock, Gradient
 from ..converters import Adc, Converters, Dac
 from ..errors import ConfigError
 from ..phase_settings import PhaseSettings
+from ..reading import Counters
 from ..simulators.base import AbstractSimulator
 from .config import (
     AnalogStage,
+    AveragePoolStage,
     BatchNormStage,
     Config,
     ConverterSection,
+    ConvStage,
+    DigitalStage,
     FlattenStage,
     GainStage,
+    GradientKind,
     LinearStage,
+    MaxPoolStage,
+    ModuleStage,
     NodeLayerSection,
     ReluStage,
-    SimulatorKind,
-    SimulatorSection,
     StandardiseStage,
+    TanhStage,
 )
-
-DigitalStage = FlattenStage | LinearStage | BatchNormStage | ReluStage | GainStage | StandardiseStage
-
-
-def build_simulator(section: SimulatorSection) -> AbstractSimulator:
-    """Return the simulator that a configuration names; ngspice is loaded only if it is the one.
-
-    Raises:
-        SimulatorNotFound: if it is not installed.
-        ConfigError: if this machine has not the device that it is to run on.
-    """
-    match section.name:
-        case SimulatorKind.NEWTON:
-            from ..simulators.newton import NewtonSimulator  # noqa: PLC0415
-
-            _check_device(section.device)
-            return NewtonSimulator(device=section.device)
-        case SimulatorKind.NGSPICE:
-            from ..simulators.ngspice.library import find_ngspice_library  # noqa: PLC0415
-            from ..simulators.ngspice.simulator import NgspiceSimulator  # noqa: PLC0415
-
-            find_ngspice_library()  # before anything is written, not in the first worker
-            return NgspiceSimulator(workers=section.workers, timeout_s=section.timeout_s, chunk=section.chunk)
-
-
-def _check_device(device: str) -> None:
-    """Refuse a CUDA device that torch does not see here."""
-    kind, _, index = device.partition(":")
-    n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if kind == "cpu" or int(index or 0) < n_devices:
-        return
-    if n_devices:
-        reason, advice = f"torch sees {n_devices} CUDA device(s) here, counted from 0", 'choose "cuda:0"'
-    elif torch.version.cuda is None:
-        reason, advice = "this torch is built without CUDA", "install a CUDA build of torch (see pytorch.org)"
-    else:
-        reason, advice = "torch sees no CUDA device here", "check `nvidia-smi` and the driver"
-    raise ConfigError(f'simulator.device = "{device}": {reason}; {advice}, or set simulator.device = "cpu"')
-
-
-def measured_k_over_q(section: SimulatorSection) -> float:
-    """Return k/q in V/K as the simulator has it: newton has ours, and versions of ngspice differ by 1e-6."""
-    if section.name is SimulatorKind.NEWTON:
-        return K_OVER_Q_V_PER_K
-    from ..simulators.ngspice.thermal import measure_k_over_q  # noqa: PLC0415
-
-    measured = measure_k_over_q()
-    # The measurement is good to 1e-14; the constant itself keeps circuits the same to the last bit.
-    return K_OVER_Q_V_PER_K if abs(measured / K_OVER_Q_V_PER_K - 1.0) < 1e-11 else measured
 
 
 def build_network(
@@ -95,7 +54,7 @@ def build_network(
     *,
     shape: Shape,
     n_classes: int,
-    simulator: AbstractSimulator,
+    simulator: AbstractSimulator | None,
     generator: torch.Generator,
     k_over_q_v_per_k: float = K_OVER_Q_V_PER_K,
 ) -> FfEbm:
@@ -105,8 +64,8 @@ def build_network(
         config: what to build.
         shape: of one image.
         n_classes: what the readout must give.
-        simulator: relaxes every block.
-        generator: randomness of the blocks' initial weights; digital stages draw from torch's global one.
+        simulator: relaxes every block; None with `gradient = "backprop"`, which needs none.
+        generator: randomness of the blocks' initial weights; torch's own layers draw from its global one.
         k_over_q_v_per_k: V/K — as the simulator has it.
 
     Returns:
@@ -122,15 +81,7 @@ def build_network(
         where = f"network.stages[{index}] ({section.kind})"
         if isinstance(section, AnalogStage):
             block = energy_block(section, next(names), shape, where, k_over_q_v_per_k)
-            analog = AnalogBlock(
-                block,
-                simulator=simulator,
-                settings=PhaseSettings(**dict(config.phases)),
-                converters=build_converters(config),
-                gradient=config.gradient,
-                generator=generator,
-            )
-            links.append((digital.chain(waiting), analog))
+            links.append((digital.chain(waiting), _energy_module(config, block, simulator, generator)))
             waiting, shape = [], (block.n_outputs,)
             continue
         try:
@@ -141,9 +92,35 @@ def build_network(
     if shape != (n_classes,):
         raise ConfigError(
             f"network.stages: the last stage gives {'x'.join(map(str, shape))} values a sample, but data.name = "
-            f"'{config.data.name}' has {n_classes} classes; end with kind = \"linear\", size = {n_classes}"
+            f"'{config.data.name.value}' has {n_classes} classes; end with kind = \"linear\", size = {n_classes}"
         )
     return FfEbm(links, digital.chain(waiting))
+
+
+def _energy_module(
+    config: Config, block: EnergyBlock, simulator: AbstractSimulator | None, generator: torch.Generator
+) -> nn.Module:
+    """Return the circuit of a block, or the tanh layers in its place."""
+    if config.gradient is GradientKind.BACKPROP:
+        return tanh_layers(block)
+    if simulator is None:
+        raise ConfigError(
+            f'gradient = "{config.gradient.value}" needs a simulator, got None; give one, or set gradient = "backprop"'
+        )
+    return AnalogBlock(
+        block,
+        simulator=simulator,
+        settings=PhaseSettings(**dict(config.phases)),
+        converters=build_converters(config),
+        gradient=Gradient(config.gradient.value),
+        generator=generator,
+    )
+
+
+def tanh_layers(block: EnergyBlock) -> TanhLayers:
+    """Return tanh layers of a block's sizes: a current-driven input enters the first of them directly."""
+    n_inputs = None if block.drive is Drive.CURRENT else block.n_inputs
+    return TanhLayers(n_inputs, [layer.size for layer in block.layers], output_layers=block.output_layers)
 
 
 def digital_stage(section: DigitalStage, shape: Shape) -> Stage:
@@ -157,14 +134,31 @@ def digital_stage(section: DigitalStage, shape: Shape) -> Stage:
             return digital.flatten(shape)
         case LinearStage():
             return digital.linear(shape, size=section.size, bias=section.bias)
+        case ConvStage():
+            return image_stages.conv(
+                shape,
+                channels=section.channels,
+                kernel=section.kernel,
+                stride=section.stride,
+                padding=section.padding,
+                bias=section.bias,
+            )
+        case MaxPoolStage():
+            return image_stages.max_pool(shape, kernel=section.kernel, stride=section.stride)
+        case AveragePoolStage():
+            return image_stages.average_pool(shape, kernel=section.kernel, stride=section.stride)
         case BatchNormStage():
             return digital.batch_norm(shape, affine=section.affine, momentum=section.momentum)
         case ReluStage():
             return digital.relu(shape)
+        case TanhStage():
+            return digital.tanh(shape)
         case GainStage():
             return digital.gain(shape, value=section.value, trainable=section.trainable)
         case StandardiseStage():
             return digital.standardise(shape, mean=section.mean, std=section.std)
+        case ModuleStage():
+            return module_stage.module(shape, name=section.module, arguments=section.arguments)
         case _:
             assert_never(section)
 
@@ -243,7 +237,7 @@ def list_analog_blocks(network: nn.Module) -> list[AnalogBlock]:
 
 def sum_counters(blocks: Sequence[AnalogBlock]) -> dict[str, int]:
     """Return relaxations, iterations and conversions of all blocks since they were made."""
-    total: Count[str] = Count()
+    total: Count[str] = Count(asdict(Counters()))
     for block in blocks:
         total.update(asdict(block.counters))
     return dict(total)
