@@ -70,9 +70,20 @@ def test_bits_are_the_same_for_any_number_of_workers() -> None:
 
 def test_other_executors_serve_too() -> None:
     expected = NgspicePool(workers=0, timeout_s=60).run(DECK, CHUNKS)
-    with NgspicePool(workers=2, timeout_s=60, executor_factory=lambda: ThreadPoolExecutor(2)) as pool:
-        results = pool.run(DECK, CHUNKS)
-    assert [r.values.tobytes() for r in results] == [r.values.tobytes() for r in expected]
+    with NgspicePool(workers=2, timeout_s=60, executor_factory=lambda: ThreadPoolExecutor(4)) as pool:
+        results = pool.run(DECK, CHUNKS * 4)
+    assert [r.values.tobytes() for r in results] == [r.values.tobytes() for r in expected * 4]
+
+
+def test_executor_that_cannot_be_made_again_is_said_to_be_one() -> None:
+    with ThreadPoolExecutor(1) as executor:
+        with pytest.raises(SimulationError, match=r"is an executor.*give a function that makes a new one"):
+            NgspicePool(workers=0, timeout_s=60, executor_factory=executor)  # type: ignore[arg-type]
+        pool = NgspicePool(workers=0, timeout_s=60, executor_factory=lambda: executor)
+        assert pool.run(DECK, CHUNKS[:1])[0].converged.all()
+        pool.close()
+        with pytest.raises(WorkerError, match=r"a new executor takes no chunk .*after shutdown.*make a new one"):
+            pool.run(DECK, CHUNKS[:1])
 
 
 def test_crash_is_survived() -> None:

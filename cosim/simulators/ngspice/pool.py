@@ -13,7 +13,8 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +28,7 @@ from circuits.errors import TellegenError
 from ...errors import SimulationError, WorkerError
 from .deck import StreamedDeck, SweepResult, check_drives
 from .sweep import run_sweep
-from .worker import TIMEOUT_EXIT_CODE, run_chunk, start_worker
+from .worker import TIMEOUT_EXIT_CODE, process_name, run_chunk, start_worker
 
 _THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -57,11 +58,19 @@ class NgspicePool:
         Args:
             workers: number of processes; 0 runs ngspice in this process, where no time limit can be kept.
             timeout_s: limit for one chunk.
-            executor_factory: makes another `concurrent.futures.Executor` than loky's; called again after a crash.
+            executor_factory: makes another `concurrent.futures.Executor` than loky's, and a new one after a crash; the
+                pool shuts them down. For Dask `dask_executor_factory(address)`, or `lambda: DaskExecutor(client)` with
+                a client of your own.
 
         Raises:
-            SimulationError: a negative number of workers, or a time limit that is not positive.
+            SimulationError: a negative number of workers, a time limit that is not positive, or an executor in place
+                of its factory.
         """
+        if isinstance(executor_factory, Executor):
+            raise SimulationError(
+                f"executor_factory = {executor_factory!r} is an executor. A crash can break it for good, so give a "
+                "function that makes a new one, such as lambda: ThreadPoolExecutor(2)."
+            )
         if workers < 0 or not timeout_s > 0:
             raise SimulationError(
                 f"workers = {workers}, timeout_s = {timeout_s}: workers must be 0 (this process) or more, timeout_s "
@@ -91,7 +100,7 @@ class NgspicePool:
 
         Raises:
             ResultError: see `run_sweep`.
-            WorkerError: a chunk ended its worker process twice.
+            WorkerError: a chunk ended its worker process twice, or the executor takes no chunks.
         """
         tables = [check_drives(deck, chunk) for chunk in chunks]
         if self._workers == 0 and self._factory is None:
@@ -128,7 +137,10 @@ class NgspicePool:
         results: list[SweepResult | None] = [None] * len(tables)
         try:
             for k, future in enumerate(futures):
-                error = future.exception()
+                try:
+                    error = future.exception()
+                except CancelledError:  # Dask's way to say that its scheduler is gone
+                    continue
                 if isinstance(error, TellegenError):
                     raise error
                 if error is None:  # anything else: executors differ in how they say that a worker is gone
@@ -145,16 +157,19 @@ class NgspicePool:
         futures: list[Future[SweepResult]] = []
         for table in tables:
             for is_last_try in (False, True):
+                executor = self._running.start(self._make_executor)
                 try:
-                    executor = self._running.start(self._make_executor)
-                    futures.append(executor.submit(run_chunk, deck, table, self._timeout_s, os.getpid()))
+                    futures.append(executor.submit(run_chunk, deck, table, self._timeout_s, process_name()))
                     break
-                except BrokenExecutor:
+                except Exception as error:  # executors differ in how they say that they are broken or shut down
                     if futures:
                         return futures
                     self._running.stop()
                     if is_last_try:
-                        raise
+                        raise WorkerError(
+                            f"a new executor takes no chunk ({_describe(error)}). If executor_factory returns the same "
+                            "one each time, let it make a new one."
+                        ) from error
         return futures
 
     def _run_alone(
@@ -175,7 +190,7 @@ class NgspicePool:
             reason = (
                 f"took longer than timeout_s = {self._timeout_s:g} s"
                 if f"EXIT({TIMEOUT_EXIT_CODE})" in str(error)
-                else f"ended its worker process ({type(error).__name__}: {' '.join(str(error).split())})"
+                else f"ended its worker process ({_describe(error)})"
             )
             raise WorkerError(
                 f"the chunk with samples {first} to {first + len(tables[k]) - 1} failed twice: the second time, alone, "
@@ -210,8 +225,17 @@ class _Running:
         if isinstance(executor, loky.ProcessPoolExecutor):
             kill: Any = executor.shutdown  # Any: loky's shutdown can do more than the standard library's
             kill(wait=True, kill_workers=True)
-        else:
-            executor.shutdown(wait=False, cancel_futures=True)
+            return
+        with suppress(Exception):  # a client that is closed can cancel nothing: nothing is left to stop
+            try:
+                executor.shutdown(wait=False, cancel_futures=True)
+            except TypeError:  # Dask's own takes no such argument, and cancels unless it waits
+                executor.shutdown(wait=False)
+
+
+def _describe(error: BaseException) -> str:
+    """Name an error and what it says, in one line."""
+    return ": ".join([type(error).__name__, *([" ".join(str(error).split())] if str(error) else [])])
 
 
 def _save_chunk(

@@ -38,7 +38,8 @@ class NgspiceSimulator(AbstractSimulator):
         workers: worker processes; 0 runs ngspice in this process, without a watchdog.
         timeout_s: s — a chunk that takes longer ends its worker.
         chunk: samples a sweep; part of the result's bits, unlike the number of workers.
-        executor_factory: makes another `concurrent.futures.Executor` than loky's.
+        executor_factory: makes another `concurrent.futures.Executor` than loky's, and a new one after a crash;
+            `dask_executor_factory` for Dask. With one, `workers` does not count.
     """
 
     def __init__(

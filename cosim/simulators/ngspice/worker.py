@@ -5,12 +5,14 @@ chunks there are. Must not import torch: a worker starts in a second and takes 1
 """
 
 import os
+import platform
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,30 +27,79 @@ TIMEOUT_EXIT_CODE: Final = 86
 DEAD_LIBRARY_EXIT_CODE: Final = 87
 """Exit code of a worker whose libngspice gave up for good."""
 _PARENT_CHECK_S: Final = 1.0
+_LAST_WORDS_S: Final = 1.0
+
+# As in `library`: one ngspice a process, so one turn a process. Taken before a chunk's time begins to count.
+_turn: Final = threading.Lock()
 
 
-def run_chunk(deck: StreamedDeck, drives: NDArray[np.float64], timeout_s: float, submitter_pid: int = 0) -> SweepResult:
+@final
+class WorkerEnding(Exception):  # no TellegenError: the pool tries the chunk once more
+    """Last words of a worker process whose main thread is not ours to end it from; its text has the exit code."""
+
+
+def process_name() -> str:
+    """Name this process among those of all machines: numbers alone repeat, in containers above all."""
+    return f"{platform.node()}:{os.getpid()}"
+
+
+def run_chunk(
+    deck: StreamedDeck, drives: NDArray[np.float64], timeout_s: float, submitter: str | None = None
+) -> SweepResult:
     """Solve one chunk and end this process if that takes too long: nothing else can stop native code.
 
     Args:
         deck: the deck to solve.
         drives: [batch, n_drives] V, then A.
-        timeout_s: limit for this chunk; the start of ngspice does not count.
-        submitter_pid: process that asked. A thread pool runs chunks in it, and then there is no watchdog: it is the
-            user's own process.
+        timeout_s: limit for this chunk; the start of ngspice, and other threads' chunks, do not count.
+        submitter: name of the process that asked. A thread pool runs chunks in it, and then there is no watchdog: it
+            is the user's own process.
 
     Raises:
         ResultError: see `run_sweep`.
         SimulatorNotFound: no libngspice.
+        WorkerEnding: this process ends in a moment, and this thread is not its main one.
     """
     ngspice_library()
-    if os.getpid() == submitter_pid:
+    if submitter == process_name():
         return run_sweep(deck, drives)
+    if threading.current_thread() is not threading.main_thread():
+        return _run_in_server(deck, drives, timeout_s)
     with _watchdog(timeout_s):
         try:
             return run_sweep(deck, drives)
         except WorkerError:
             os._exit(DEAD_LIBRARY_EXIT_CODE)
+
+
+def _run_in_server(deck: StreamedDeck, drives: NDArray[np.float64], timeout_s: float) -> SweepResult:
+    """Solve a chunk in a worker that has other threads, as Dask's: say why it ends before it does.
+
+    Dask would send the chunk of a worker that just ends to three more, and end them too.
+    """
+    _turn.acquire()  # a process that ends keeps it: whoever waits for it is started again elsewhere
+    sweeper = ThreadPoolExecutor(1)
+    try:
+        result = sweeper.submit(run_sweep, deck, drives).result(timeout_s)
+    except TimeoutError:
+        raise _end_soon(TIMEOUT_EXIT_CODE) from None
+    except WorkerError as error:
+        raise _end_soon(DEAD_LIBRARY_EXIT_CODE) from error
+    except BaseException:
+        _turn.release()
+        raise
+    finally:
+        sweeper.shutdown(wait=False)
+    _turn.release()
+    return result
+
+
+def _end_soon(code: int) -> WorkerEnding:
+    """End this process when the exception that is returned has had time to leave it."""
+    timer = threading.Timer(_LAST_WORDS_S, os._exit, args=(code,))
+    timer.daemon = True
+    timer.start()
+    return WorkerEnding(f"EXIT({code})")
 
 
 @contextmanager
