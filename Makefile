@@ -1,4 +1,4 @@
-# One command does everything, set-up included: make demo, make test, make check, make bench.
+# One command does everything, set-up included: make demo, make test, make check, make bench, make bench-long.
 #
 #   make setup                  .venv with pinned versions, and ngspice from the system's packages
 #   make setup PYTHON=python3.12    another Python than python3, at least 3.11
@@ -8,12 +8,14 @@
 
 PYTHON ?=
 TORCH_INDEX ?=
-export PYTHON TORCH_INDEX
+# Where CIFAR-10 is, for the tests and benchmarks that need its images: archive, extracted folder or .npz.
+TELLEGEN_CIFAR10 ?= $(wildcard $(CURDIR)/../shared/data/cifar10_subset.npz)
+export PYTHON TORCH_INDEX TELLEGEN_CIFAR10
 
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check bench clean system
+.PHONY: setup demo test check bench bench-long clean system
 .NOTPARALLEL:
 
 setup: $(READY)
@@ -41,6 +43,10 @@ check: $(READY)
 
 bench: $(READY)
 	failed=0; for script in $(sort $(wildcard benchmarks/*.py)); do $(VENV)/bin/python $$script || failed=1; done; exit $$failed
+
+# Hours rather than minutes; each goes on where it was interrupted.
+bench-long: $(READY)
+	failed=0; for script in $(sort $(wildcard benchmarks/long/*.py)); do $(VENV)/bin/python $$script || failed=1; done; exit $$failed
 
 clean:
 	rm -rf build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache runs/demo

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cosim.studies.demo import find_example
+from cosim.studies.demo import CONFIG
+from cosim.studies.example import find_example
 from cosim.training.config_file import load_config
 from cosim.training.run import train
 
@@ -30,7 +31,7 @@ def main() -> None:
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in SEEDS:
-            config = load_config(find_example(), [*overrides, f"training.seed={seed}"])
+            config = load_config(find_example(CONFIG), [*overrides, f"training.seed={seed}"])
             results.append(train(config, Path(folder) / str(seed)))
     accuracy = np.array([result.test_accuracy for result in results])
     wall_s = np.array([result.wall_s for result in results])

@@ -7,6 +7,8 @@ answers at once.
 
 from __future__ import annotations
 
+import shlex
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,6 +84,12 @@ SET_OPTION = click.option(
 )
 
 
+DATA_OPTION = click.option(
+    "--data", type=FOLDER, metavar="PATH", help="CIFAR-10: archive, extracted folder or .npz; else $TELLEGEN_CIFAR10."
+)
+CHECKPOINTS = click.Choice(["last", "previous", "best"])
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tellegen")
 @click.option("--debug", is_flag=True, help="Show a traceback with an error.")
@@ -106,43 +114,81 @@ def doctor(json_file: str | None) -> None:
 @click.argument("config", type=FOLDER)
 @click.option("--out", required=True, type=FOLDER, metavar="RUN", help="Run folder; made new, or empty.")
 @click.option("--resume", is_flag=True, help="Go on after the run folder's last checkpoint.")
+@click.option("--from", "which", type=CHECKPOINTS, help="With --resume: go on after another checkpoint.")
 @click.option("--force", is_flag=True, help="Replace a run that is there; files of your own in it are refused.")
+@DATA_OPTION
+@click.option("--dask", metavar="ADDRESS", help="Relax on the workers of a Dask scheduler, as tcp://host:8786.")
 @SET_OPTION
 @JSON_OPTION
 def train(
-    *, config: Path, out: Path, resume: bool, force: bool, overrides: Sequence[str], json_file: str | None
+    *,
+    config: Path,
+    out: Path,
+    resume: bool,
+    which: str | None,
+    force: bool,
+    data: Path | None,
+    dask: str | None,
+    overrides: Sequence[str],
+    json_file: str | None,
 ) -> None:
     """Train the network of a TOML file, CONFIG, into a run folder."""
     if resume and force:
         raise click.UsageError("--resume goes on with a run and --force replaces it: give one of them")
+    if which is not None and not resume:
+        raise click.UsageError("--from says which checkpoint to go on after: give --resume too")
+    from .training.checkpoints import Checkpoints, Which
     from .training.config_file import load_config
+    from .training.data import with_data
     from .training.run import train as train_run
 
     console = _console(json_file)
+    overrides = overrides if dask is None else [*overrides, f"simulator.dask={dask}"]
+    start = Which(which or "last") if resume else None
     try:
-        result = train_run(load_config(config, overrides), out, resume=resume, force=force, console=console)
+        settings = with_data(load_config(config, overrides), data)
+        result = train_run(settings, out, resume=start, force=force, console=console)
     except KeyboardInterrupt:
-        if (out / "checkpoint.safetensors").is_file():
-            click.echo(f"stopped; {out} keeps every finished epoch: the same command with --resume goes on", err=True)
+        if Checkpoints(folder=out).exist:
+            click.echo(f"stopped; {out} keeps everything done: the same command with --resume goes on", err=True)
         else:
             again = f"start again, with --force to replace {out}" if out.is_dir() else "start again"
-            click.echo(f"stopped before the first checkpoint, so no epoch is kept: {again}", err=True)
+            click.echo(f"stopped before the first checkpoint, so nothing is kept: {again}", err=True)
         raise
-    for line in (*result.lines(), f"wrote result.json and training.png in {out}"):
+    pictures = " and ".join(path.name for path in (out / "training.png", out / "blocks.png") if path.exists())
+    for line in (*result.lines(), f"wrote result.json, {pictures} in {out}; tellegen show {out} sums it up"):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     _write_json(result.to_json(), json_file)
+
+
+@main.command()
+@click.argument("run", type=FOLDER)
+@JSON_OPTION
+def show(run: Path, json_file: str | None) -> None:
+    """Sum up a run folder, RUN, finished or not: how far, how good, what its blocks do, and where its pictures are."""
+    from .training.summary import summarise
+
+    summary = summarise(run)
+    console = _console(json_file)
+    for line in summary.lines():
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    _write_json(summary.to_json(), json_file)
 
 
 @main.command(name="eval")
 @click.argument("run", type=FOLDER)
 @click.option("--simulator", type=click.Choice(["newton", "ngspice"]), help="Another simulator than the run's.")
+@click.option("--from", "which", type=CHECKPOINTS, default="last", show_default=True, help="Which checkpoint.")
+@DATA_OPTION
 @JSON_OPTION
-def evaluate(run: Path, simulator: str | None, json_file: str | None) -> None:
-    """Score the last checkpoint of a run folder, RUN, on the images held out."""
+def evaluate(*, run: Path, simulator: str | None, which: str, data: Path | None, json_file: str | None) -> None:
+    """Score a checkpoint of a run folder, RUN, on the images held out."""
+    from .training.checkpoints import Which
     from .training.config import SimulatorKind
     from .training.run import evaluate as evaluate_run
 
-    result = evaluate_run(run, simulator=None if simulator is None else SimulatorKind(simulator))
+    chosen = None if simulator is None else SimulatorKind(simulator)
+    result = evaluate_run(run, simulator=chosen, which=Which(which), data=data)
     console = _console(json_file)
     for line in result.lines():
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -158,12 +204,13 @@ def evaluate(run: Path, simulator: str | None, json_file: str | None) -> None:
     help="Folder that gets the bar plot, made if missing; by default the RUN itself, nothing for a CONFIG.",
 )
 @click.option("--beta", type=float, help="Another nudge than the network's own.")
+@DATA_OPTION
 @JSON_OPTION
-def gradcheck(target: Path, out: Path | None, beta: float | None, json_file: str | None) -> None:
+def gradcheck(*, target: Path, out: Path | None, beta: float | None, data: Path | None, json_file: str | None) -> None:
     """Compare equilibrium propagation with implicit differentiation and finite differences, tensor by tensor."""
     from .studies.gradcheck import gradcheck as check_gradients
 
-    report = check_gradients(target, out=out, beta=beta)
+    report = check_gradients(target, out=out, beta=beta, data=data)
     _console(json_file).print(report.table())
     _write_json(report.to_json(), json_file)
     _fail_unless(report.passed)
@@ -191,6 +238,53 @@ def relaxation(sizes: str | None, json_file: str | None) -> None:
     _write_json(report.to_json(), json_file)
 
 
+@main.group()
+def study() -> None:
+    """Train many networks, and compare them."""
+
+
+@study.command()
+@click.option("--out", required=True, type=FOLDER, metavar="FOLDER", help="Goes on with what is there.")
+@DATA_OPTION
+@click.option("--config", type=FOLDER, help="Another configuration than examples/cifar10.toml.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Trainings of each variant.")
+@click.option("--only", multiple=True, metavar="VARIANT", help="backprop, implicit, newton, ngspice or ngspice-8bit.")
+@SET_OPTION
+@JSON_OPTION
+def cifar10(
+    *,
+    out: Path,
+    data: Path | None,
+    config: Path | None,
+    seeds: int,
+    only: Sequence[str],
+    overrides: Sequence[str],
+    json_file: str | None,
+) -> None:
+    """Compare EP in ngspice, ideal and with 8 bits, EP in newton, exact gradients and plain backprop."""
+    from .studies.cifar10 import cifar10_study
+
+    console = _console(json_file)
+    try:
+        comparison = cifar10_study(
+            out,
+            data=data,
+            config=config,
+            overrides=overrides,
+            n_seeds=seeds,
+            only=only,
+            command=_spell_command(),
+            console=console,
+        )
+    except KeyboardInterrupt:
+        click.echo(f"stopped; {out} keeps everything done: the same command goes on", err=True)
+        raise
+    console.print(comparison.table())
+    for line in (*comparison.verdicts(), f"wrote study.json, table.md and accuracy.png in {out}"):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    _write_json(comparison.to_json(), json_file)
+
+
 @main.command()
 @click.option("--out", default="runs/demo", show_default=True, type=FOLDER, metavar="RUN", help="Run folder.")
 @click.option("--force", is_flag=True, help="Replace a run that is there.")
@@ -215,6 +309,11 @@ def _parse_sizes(text: str) -> list[tuple[int, ...]]:
             raise click.BadParameter(f"'{block}': write inputs and units as 256-128-10", param_hint="--sizes")
         sizes.append(tuple(int(part) for part in parts))
     return sizes
+
+
+def _spell_command() -> str:
+    """Return the command line as it was typed."""
+    return shlex.join(["tellegen", *sys.argv[1:]])
 
 
 def _console(json_file: str | None) -> Console:

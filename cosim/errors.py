@@ -31,5 +31,9 @@ class ConfigError(TellegenError):
     """A configuration file with a wrong key or value."""
 
 
+class StudyError(TellegenError):
+    """A study asked for something that it does not have."""
+
+
 class RunError(TellegenError):
     """A run folder or checkpoint that cannot be written, read or continued."""

@@ -19,12 +19,14 @@ from .errors import RunError
 PART = ".part"  # ends the name of a file that is not whole yet; a killed run may leave one
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, previous: Path | None = None) -> None:
     """Write a file, or leave what was there.
 
     Args:
         path: the file; its folder exists.
         content: all of it.
+        previous: where the file that was there goes, once the new one is safe on the disk beside it. A crash between
+            the two moves leaves that one only.
 
     Raises:
         RunError: if it cannot be written, with the reason and the next step.
@@ -36,6 +38,8 @@ def write_atomically(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+            if previous is not None and path.exists():
+                path.replace(previous)
             os.replace(part, path)  # noqa: PTH105  the one step; tests stand in for it
         except BaseException:  # an interrupt, too: nothing half-written stays
             part.unlink(missing_ok=True)

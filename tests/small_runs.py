@@ -1,12 +1,20 @@
-"""A configuration that trains in a second, and the folder of a finished run of it."""
+"""Configurations that train in a second or less, and what a finished run came to."""
 
 from __future__ import annotations
 
 import io
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from cosim.files import write_atomically
+from cosim.training import loop
 from cosim.training.config import Config
 from cosim.training.config_file import load_config
 
@@ -61,3 +69,118 @@ def small_config(folder: Path, *overrides: str) -> Config:
 
 def quiet() -> Console:
     return Console(file=io.StringIO())
+
+
+TINY = """
+[data]
+train_size = 60
+test_size = 20
+
+[[network.stages]]
+kind = "flatten"
+
+[[network.stages]]
+kind = "module"
+module = "torch.nn.Dropout"
+
+[[network.stages]]
+kind = "linear"
+size = 3
+
+[[network.stages]]
+kind = "analog"
+
+[[network.stages.layers]]
+size = 3
+leak = 0.5
+
+[[network.stages]]
+kind = "linear"
+size = 10
+
+[training]
+epochs = 2
+batch_size = 30
+"""  # a linear circuit: one step of Newton's, so that a run takes a tenth of a second
+
+WHOLE = ("config.json", "checkpoint.safetensors", "previous.safetensors", "best.safetensors")
+
+
+def tiny_config(folder: Path, *overrides: str) -> Config:
+    return load_config(write_small(folder, TINY), overrides)
+
+
+def read_outcome(run: Path) -> dict[str, Any]:
+    """Return all that a run must come to, to the bit; only times may differ."""
+    progress, result = (json.loads((run / f"{name}.json").read_text()) for name in ("progress", "result"))
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return {
+        **{name: (run / name).read_bytes() for name in WHOLE if (run / name).exists()},
+        "metrics": [{**json.loads(line), "wall_s": 0.0} for line in lines],
+        "progress": {**progress, "wall_s": 0.0},
+        "result": {**result, "wall_s": 0.0},
+    }
+
+
+def list_differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Name what differs between two outcomes: bytes would drown the message of a failed test."""
+    return [name for name in one.keys() | other.keys() if one.get(name) != other.get(name)]
+
+
+def stub_pictures(patch: Callable[[object, str, object], None] = setattr) -> None:
+    """Write one byte in place of each picture: drawing takes a second."""
+
+    def write(*arguments: object, **_options: object) -> None:
+        write_atomically(next(a for a in arguments if isinstance(a, Path)), b"!")
+
+    patch(loop, "plot_training", write)
+    patch(loop, "plot_blocks", write)
+
+
+# For `Command`: batches that take a while, each begun with a sign that it is.
+SLOW = """
+import pathlib, time
+from cosim.training import loop
+quick = loop.train_batch
+def slow(*arguments):
+    pathlib.Path({begun!r}).touch()
+    time.sleep({seconds})
+    quick(*arguments)
+loop.train_batch = slow
+"""
+
+
+def set_options(*pairs: str) -> list[str]:
+    return [word for pair in pairs for word in ("--set", pair)]
+
+
+class Command:
+    """`tellegen train` in a process of its own.
+
+    Args:
+        arguments: of the command.
+        before: Python that is run first.
+    """
+
+    def __init__(self, *arguments: str | Path, before: str = "") -> None:
+        code = f"{before}\nfrom cosim.cli import main; main()"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code, "train", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait_for(self, path: Path) -> None:
+        """Wait until it has written a file."""
+        deadline = time.monotonic() + 60
+        while not path.exists():
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+    def end(self, number: int) -> tuple[int, str, str]:
+        """Send a signal and return exit status, standard output and standard error."""
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=60)
+        return self.process.returncode, out, err

@@ -9,8 +9,8 @@ from small_runs import write_small
 
 from cosim import cli
 from cosim.errors import ConfigError
-from cosim.studies import demo as demo_module
-from cosim.studies.demo import find_example
+from cosim.studies import example
+from cosim.studies.demo import CONFIG
 
 
 @pytest.mark.ngspice
@@ -33,6 +33,7 @@ def test_the_demonstration_says_in_one_line_each_what_it_found_and_where(tmp_pat
 
 def test_a_missing_example_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demo_module, "__file__", str(tmp_path / "a" / "b" / "c.py"))
+    assert example.find_example(CONFIG).is_file()
+    monkeypatch.setattr(example, "__file__", str(tmp_path / "a" / "b" / "c.py"))
     with pytest.raises(ConfigError, match=r"digits\.toml: not found here; run from the source tree"):
-        find_example()
+        example.find_example(CONFIG)

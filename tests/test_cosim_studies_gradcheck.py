@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from analog_blocks import small_block
+from cifar10_archive import npz_arrays, write_npz
 from click.testing import CliRunner
 from rich.console import Console
 from small_runs import SMALL, write_small
@@ -24,7 +25,7 @@ from circuits import Clamp, Drive, EnergyBlock, NodeLayer, Polarity
 from cosim import cli, equilibrium_propagation, files, phases, reading
 from cosim.analog_block import AnalogBlock
 from cosim.converters import Converters
-from cosim.errors import RunError
+from cosim.errors import ConfigError, RunError
 from cosim.phase_settings import DifferenceRead, ParameterRead, PhaseSettings
 from cosim.simulators.base import AbstractSession, AbstractSimulator, OperatingPoint
 from cosim.simulators.newton import NewtonSimulator
@@ -33,6 +34,8 @@ from cosim.studies import gradcheck as gradcheck_module
 from cosim.studies import gradient_probe
 from cosim.studies.gradcheck import GradcheckReport, TensorCheck, check_network, gradcheck
 from cosim.studies.gradcheck_plot import plot_gradcheck
+from cosim.twin import twin
+from digital.losses import cross_entropy, mse
 
 NEWTON = NewtonSimulator()
 CONVERTERS = Converters.uniform(8)
@@ -350,6 +353,53 @@ def test_configuration_is_checked_and_plotted(tmp_path: Path) -> None:
     assert report.plot.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert [path.name for path in out.iterdir()] == ["gradcheck.png"]
     assert "first" in {c.block for c in report.tensors}
+
+
+def test_the_loss_of_the_configuration_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def noted(*_arguments: object, **options: object) -> GradcheckReport:
+        asked.append(options["loss_of"])
+        return found()
+
+    monkeypatch.setattr(gradcheck_module, "check_network", noted)
+    gradcheck(write_small(tmp_path, SMALL.replace("epochs = 3", 'loss = "mse"')))
+    gradcheck(write_small(tmp_path))
+    assert asked == [mse, cross_entropy]
+
+
+def test_gradients_of_the_squared_distance_pass_too() -> None:
+    report = check_network(make_network(), X, Y, NEWTON, OtherName(), loss_of=mse)
+    assert report.passed
+    assert {(c.block, c.tensor) for c in report.tensors} == TENSORS
+
+
+def test_the_loss_is_the_probes() -> None:
+    ideal = twin(make_network().double().eval(), simulator=NEWTON, converters=Converters.ideal())
+    losses = [gradient_probe.GradientProbe(ideal, X, Y, loss_of).loss().item() for loss_of in (mse, cross_entropy)]
+    assert losses == pytest.approx([f(ideal(X.double()), Y).item() for f in (mse, cross_entropy)])
+    assert losses[0] != losses[1]
+
+
+def test_a_network_without_a_circuit_is_refused(tmp_path: Path) -> None:
+    path = write_small(tmp_path, f'gradient = "backprop"\n{SMALL}')
+    with pytest.raises(ConfigError, match=r'gradient = "backprop" puts tanh layers in place of the circuits; none to'):
+        gradcheck(path)
+
+
+def test_images_are_looked_for_where_they_are_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def noted(_network: nn.Module, x: torch.Tensor, *_arguments: object, **_options: object) -> GradcheckReport:
+        seen.append(tuple(x.shape))
+        return found()
+
+    monkeypatch.setattr(gradcheck_module, "check_network", noted)
+    config = write_small(tmp_path, SMALL.replace("test_size = 1500", 'name = "cifar10"'))
+    gradcheck(config, data=write_npz(tmp_path / "images.npz", npz_arrays()))
+    assert seen == [(16, 3, 32, 32)]
+    with pytest.raises(ConfigError, match="comes with scikit-learn and needs no path"):
+        gradcheck(write_small(tmp_path), data=tmp_path / "images.npz")
 
 
 def some_checks() -> list[TensorCheck]:

@@ -10,12 +10,12 @@ from typing import Any, final
 
 from rich.console import Console
 
-from ..errors import ConfigError
 from ..files import format_json, write_atomically
 from ..training.config import SimulatorKind
 from ..training.config_file import load_config
 from ..training.result import Result
 from ..training.run import evaluate, train
+from .example import find_example
 from .gradcheck import GradcheckReport, gradcheck
 
 CONFIG = Path("examples/digits.toml")
@@ -77,7 +77,7 @@ def demo(
         SimulatorNotFound: if ngspice is not installed.
     """
     console = console or Console()
-    settings = load_config(config or find_example(), overrides)
+    settings = load_config(config or find_example(CONFIG), overrides)
     result = train(settings, out, force=force, console=console)
     trained_in = settings.simulator.name
     other = SimulatorKind.NEWTON if trained_in is SimulatorKind.NGSPICE else SimulatorKind.NGSPICE
@@ -89,18 +89,6 @@ def demo(
     for line in _findings(report, out):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return report
-
-
-def find_example() -> Path:
-    """Return examples/digits.toml of the working directory or of the source tree.
-
-    Raises:
-        ConfigError: if there is neither.
-    """
-    for root in (Path.cwd(), Path(__file__).resolve().parents[2]):
-        if (root / CONFIG).is_file():
-            return root / CONFIG
-    raise ConfigError(f"{CONFIG}: not found here; run from the source tree, or name a configuration with --config")
 
 
 def _findings(report: DemoReport, out: Path) -> list[str]:

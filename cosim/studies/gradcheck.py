@@ -11,20 +11,28 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.table import Table
 from torch import Tensor, nn
 
+from digital.losses import cross_entropy
+
 from ..analog_block import AnalogBlock, Gradient
 from ..converters import Converters
+from ..errors import ConfigError
 from ..files import make_folder
 from ..phase_settings import PhaseSettings
 from ..simulators.base import AbstractSimulator
 from ..simulators.newton import NewtonSimulator
 from ..simulators.ngspice.simulator import NgspiceSimulator
 from ..threads import one_thread
+from ..training.config import GradientKind
 from ..training.config_file import load_config
+from ..training.data import with_data
 from ..training.run import load_run, set_up
+from ..training.run_folder import RunFolder
+from ..training.trainer import LOSSES, Loss
 from ..twin import twin
 from .gradcheck_plot import plot_gradcheck
 from .gradient_probe import GradientProbe, off_the_edges, with_beta
@@ -134,35 +142,46 @@ class GradcheckReport:
 
 
 @one_thread()
-def gradcheck(target: Path, *, out: Path | None = None, beta: float | None = None, seed: int = 0) -> GradcheckReport:
+def gradcheck(
+    target: Path,
+    *,
+    out: Path | None = None,
+    beta: float | None = None,
+    data: Path | None = None,
+    seed: int = 0,
+) -> GradcheckReport:
     """Check the gradients of a run's network, or of a configuration's network with its initial weights.
 
     Args:
         target: run folder, or configuration file.
         out: folder that gets the bar plot, made if missing; a run folder gets its own by default, a configuration none.
         beta: another nudge than the network's own.
+        data: where the images are, if not where the configuration says.
         seed: of the entries and directions of the finite differences.
 
     Returns:
         the report.
 
     Raises:
-        ConfigError, RunError: if the target cannot be read.
+        ConfigError, RunError: if the target cannot be read, or has no circuit.
+        DataError: if the images are not there.
         RunError: if the folder cannot be written to, before anything is computed.
         SimulatorNotFound: if ngspice is not installed.
     """
     newton = NewtonSimulator()
     is_run = target.is_dir()
-    setup = load_run(target, newton) if is_run else set_up(load_config(target, ()), newton)
+    config = with_data(RunFolder(path=target).read_config() if is_run else load_config(target, ()), data)
+    if config.gradient is GradientKind.BACKPROP:
+        raise ConfigError(f'{target}: gradient = "backprop" puts tanh layers in place of the circuits; none to check')
+    setup = load_run(target, newton, config=config) if is_run else set_up(config, newton)
     folder = out if out is not None else (target if is_run else None)
     if folder is not None:
         make_folder(folder)
-    samples = slice(0, N_SAMPLES)
+    samples = setup.data.train.take(torch.arange(min(N_SAMPLES, len(setup.data.train))))
+    x, loss = setup.data.scaled(samples.pixels), LOSSES[config.training.loss]
     network = setup.network if beta is None else with_beta(setup.network, beta)
     with closing(NgspiceSimulator()) as ngspice:
-        report = check_network(
-            network, setup.data.x_train[samples], setup.data.y_train[samples], newton, ngspice, seed=seed
-        )
+        report = check_network(network, x, samples.labels, newton, ngspice, loss_of=loss, seed=seed)
     if folder is None:
         return report
     name = "gradcheck.png" if beta is None else f"gradcheck_beta{beta:g}.png"  # an experiment replaces no result
@@ -179,9 +198,10 @@ def check_network(
     newton: AbstractSimulator,
     ngspice: AbstractSimulator,
     *,
+    loss_of: Loss = cross_entropy,
     seed: int = 0,
 ) -> GradcheckReport:
-    """Check the gradients of the mean cross-entropy of a network with analog blocks.
+    """Check the gradients of a loss of a network with analog blocks.
 
     Args:
         network: any module that contains `AnalogBlock`s.
@@ -189,19 +209,20 @@ def check_network(
         y: [batch] classes.
         newton: reference for implicit differentiation and finite differences.
         ngspice: the other simulator.
+        loss_of: mean loss of logits and classes.
         seed: of the entries and directions of the finite differences.
 
     Returns:
         the report, without a plot.
     """
     network, ideal = off_the_edges(network), Converters.ideal()
-    exact = GradientProbe(twin(network, simulator=newton, gradient=Gradient.IMPLICIT, converters=ideal), x, y)
+    exact = GradientProbe(twin(network, simulator=newton, gradient=Gradient.IMPLICIT, converters=ideal), x, y, loss_of)
     reference = exact.gradients()
     generator = np.random.default_rng(seed)
     differences = {name: exact.differences(name, gradient, generator) for name, gradient in reference.items()}
     checks: list[TensorCheck] = []
     for simulator in (newton, ngspice):
-        probe = GradientProbe(twin(network, simulator=simulator, gradient=Gradient.EP, converters=ideal), x, y)
+        probe = GradientProbe(twin(network, simulator=simulator, gradient=Gradient.EP, converters=ideal), x, y, loss_of)
         for (block, tensor), gradient in probe.gradients().items():
             chosen, direction, measured = differences[block, tensor]
             estimated = np.append(gradient.ravel()[chosen], (gradient * direction).sum())
@@ -218,7 +239,7 @@ def check_network(
                     norm_ratio_fd=norm_fd,
                 )
             )
-    real = GradientProbe(twin(network, simulator=newton, gradient=Gradient.EP), x, y).gradients()
+    real = GradientProbe(twin(network, simulator=newton, gradient=Gradient.EP), x, y, loss_of).gradients()
     effects = [
         ConverterEffect(
             block=block,

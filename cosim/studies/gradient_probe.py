@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..analog_block import AnalogBlock
 from ..conductance import Conductance
+from ..training.trainer import Loss
 from ..twin import replace_blocks
 
 STEP = 1e-5  # of a finite difference; its square is far below the limits, round-off of the loss far below STEP
@@ -43,8 +44,8 @@ class GradientProbe:
     A tensor is named (module, parameter); the input of a block is (block, "input"), reached by an added shift.
     """
 
-    def __init__(self, network: nn.Module, x: Tensor, y: Tensor) -> None:
-        self._network, self._x, self._y = network, x.double(), y
+    def __init__(self, network: nn.Module, x: Tensor, y: Tensor, loss_of: Loss) -> None:
+        self._network, self._x, self._y, self._loss_of = network, x.double(), y, loss_of
         self._tensors: dict[tuple[str, str], Tensor] = {}
         blocks = Counter(m.block.name for m in network.modules() if isinstance(m, AnalogBlock))
         names = {
@@ -69,8 +70,8 @@ class GradientProbe:
         return isinstance(self._network.get_submodule(name), AnalogBlock)
 
     def loss(self) -> Tensor:
-        """Return the mean cross-entropy."""
-        return nn.functional.cross_entropy(self._network(self._x), self._y)
+        """Return the mean loss."""
+        return self._loss_of(self._network(self._x), self._y)
 
     def gradients(self) -> dict[tuple[str, str], NDArray[np.float64]]:
         """Return the gradient of every tensor."""

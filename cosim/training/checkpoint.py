@@ -1,12 +1,14 @@
 """The checkpoint: everything that a run needs to go on, in one safetensors file.
 
-Tensors (weights, optimiser moments, random generators) are safetensors entries; the rest (epoch, learning rates,
-schedule, counts) is JSON in the same file's header, so one atomic move replaces both together. Nothing is pickled:
-loading a checkpoint from a stranger runs no code of theirs.
+Tensors (weights, optimiser moments, random generators) are safetensors entries; the rest (epoch and batch, learning
+rates, schedule, counts) is JSON in the same file's header, so one atomic move replaces both together. A SHA-256 over
+all of it tells a damaged file. Nothing is pickled: loading a checkpoint from a stranger runs no code of theirs.
 """
 
+import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final
 
@@ -18,10 +20,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import RunError
-from ..files import write_atomically
 
-FORMAT = 1
-HEADER_KEY = "tellegen"
+FORMAT = 2
+HEADER_KEY = "tellegen"  # "<SHA-256> <JSON>"; a single key, for safetensors writes several in any order
 
 
 @final
@@ -44,24 +45,39 @@ class Progress:
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Best:
+    """The epoch with the highest accuracy on the images held out; the first of several."""
+
+    epoch: int
+    accuracy: float
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Tally:
     """How far a run is; no times, so that the same run writes the same checkpoint to the bit.
 
     Args:
+        images: fingerprint of the data set.
         epoch: epochs finished.
+        batch: batches finished of the next epoch.
         counts: relaxations and conversions by name.
+        average: sums of loss and accuracy over those batches.
+        observed: sums of what the blocks showed in them.
+        best: of the finished epochs.
     """
 
-    epoch: int
-    counts: dict[str, int]
+    images: str
+    epoch: int = 0
+    batch: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    average: Mapping[str, Any] | None = None
+    observed: Mapping[str, Any] | None = None
+    best: Best | None = None
 
 
-def save_checkpoint(path: Path, progress: Progress, tally: Tally) -> None:
-    """Write a checkpoint, replacing the last one in one step.
-
-    Raises:
-        RunError: if it cannot be written; the last one is then untouched.
-    """
+def format_checkpoint(progress: Progress, tally: Tally) -> bytes:
+    """Return the content of a checkpoint file."""
     tensors = {f"model/{name}": _detached(name, value) for name, value in progress.model.state_dict().items()}
     optimizer = progress.optimizer.state_dict()
     scalars: dict[str, dict[str, Any]] = {}
@@ -76,14 +92,15 @@ def save_checkpoint(path: Path, progress: Progress, tally: Tally) -> None:
     tensors["generator/global"] = torch.get_rng_state()
     header = {
         "format": FORMAT,
-        "epoch": tally.epoch,
-        "counts": tally.counts,
+        **asdict(tally),
         "optimizer_scalars": scalars,
         "parameter_groups": optimizer["param_groups"],
         "scheduler": progress.scheduler.state_dict(),
     }
     # A tensor that shares memory with another is refused by safetensors, so each is its own copy.
-    write_atomically(path, save({k: t.clone() for k, t in tensors.items()}, {HEADER_KEY: json.dumps(header)}))
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    text = json.dumps(header)
+    return save(tensors, {HEADER_KEY: f"{_digest(tensors, text)} {text}"})
 
 
 def load_checkpoint(path: Path, progress: Progress) -> Tally:
@@ -107,23 +124,32 @@ def load_checkpoint(path: Path, progress: Progress) -> Tally:
                 progress.generators[rest].set_state(tensor)
         progress.optimizer.load_state_dict({"state": state, "param_groups": header["parameter_groups"]})
         progress.scheduler.load_state_dict(header["scheduler"])
-        return Tally(epoch=_epoch(path, header), counts=dict(header["counts"]))
+        return read_tally(path, header)
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise _corrupt(path, f"its training state does not fit this configuration ({error})") from error
 
 
-def load_model(path: Path, model: nn.Module) -> int:
+def load_model(path: Path, model: nn.Module) -> Tally:
     """Put only a checkpoint's weights into a network.
 
     Returns:
-        epochs that they were trained for.
+        how far they were trained.
 
     Raises:
         RunError: likewise.
     """
     tensors, header = _read(path)
     _load_weights(path, model, tensors)
-    return _epoch(path, header)
+    return read_tally(path, header)
+
+
+def check_checkpoint(path: Path) -> Tally:
+    """Read a whole checkpoint file and return how far it is.
+
+    Raises:
+        RunError: if the file is missing, cut short or altered.
+    """
+    return read_tally(path, _read(path)[1])
 
 
 def _load_weights(path: Path, model: nn.Module, tensors: dict[str, Tensor]) -> None:
@@ -149,32 +175,55 @@ def _check_fit(path: Path, wanted: dict[str, Tensor], given: dict[str, Tensor]) 
         raise _corrupt(path, f"its weights do not fit the network of config.json: {different[0]}{more}")
 
 
-def _epoch(path: Path, header: dict[str, Any]) -> int:
-    epoch = header.get("epoch")
-    if not isinstance(epoch, int):
-        raise _corrupt(path, f"its header gives {epoch!r} as the epoch")
-    return epoch
+def read_tally(path: Path, header: dict[str, Any]) -> Tally:
+    """Return the tally that a checkpoint's header holds."""
+    best = header.get("best")
+    try:
+        return Tally(
+            images=str(header["images"]),
+            epoch=int(header["epoch"]),
+            batch=int(header["batch"]),
+            counts=dict(header["counts"]),
+            average=header["average"],
+            observed=header["observed"],
+            best=None if best is None else Best(epoch=int(best["epoch"]), accuracy=float(best["accuracy"])),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _corrupt(path, f"its header does not say how far the run is ({error!r})") from error
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read tensors and header of a checkpoint of ours."""
     if not path.is_file():
-        raise RunError(f"{path}: there is no checkpoint; the run ended before its first epoch. Start it with --force")
+        raise RunError(f"{path}: there is no such checkpoint")
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  it is no dict
-        header = json.loads(metadata[HEADER_KEY])
+        digest, _, text = metadata[HEADER_KEY].partition(" ")
+        header = json.loads(text)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise _corrupt(path, f"{error}") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise _corrupt(path, "it was written by another version of tellegen, or is none of ours")
+    if digest != _digest(tensors, text):
+        raise _corrupt(path, "its content is not what was written (SHA-256 differs)")
     return tensors, header
+
+
+def _digest(tensors: Mapping[str, Tensor], header: str) -> str:
+    """Return the SHA-256 of everything in a checkpoint."""
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())  # a 0-d tensor has no other view
+    return digest.hexdigest()
 
 
 def _corrupt(path: Path, reason: str) -> RunError:
     one_line = " ".join(reason.split())  # torch's own messages have several
-    return RunError(f"{path}: this checkpoint cannot be used: {one_line}. Restore the file, or start anew with --force")
+    return RunError(f"{path}: this checkpoint cannot be used: {one_line}")
 
 
 def _detached(name: str, value: Any) -> Tensor:

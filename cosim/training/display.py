@@ -18,9 +18,12 @@ class Display:
         n_epochs: epochs in all.
         n_batches: batches of an epoch.
         first_epoch: epochs already done in an earlier sitting.
+        first_batch: batches of the next epoch already done then.
     """
 
-    def __init__(self, console: Console, *, n_epochs: int, n_batches: int, first_epoch: int) -> None:
+    def __init__(
+        self, console: Console, *, n_epochs: int, n_batches: int, first_epoch: int, first_batch: int = 0
+    ) -> None:
         self._console = console
         self._n_epochs, self._first_epoch = n_epochs, first_epoch
         self._progress = Progress(
@@ -36,7 +39,7 @@ class Display:
         self._task: TaskID = self._progress.add_task(
             "train",
             total=n_epochs * n_batches,
-            completed=first_epoch * n_batches,
+            completed=first_epoch * n_batches + first_batch,
             epoch=first_epoch + 1,
             n_epochs=n_epochs,
             score="",

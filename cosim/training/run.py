@@ -1,7 +1,6 @@
 """Train a configuration into a run folder, and evaluate a run: the two public functions of this package."""
 
 import time
-from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,29 +9,27 @@ from typing import Any, final
 import torch
 from rich.console import Console
 
-from digital.datasets import DATASETS, ImageDataset
+from circuits.diode import K_OVER_Q_V_PER_K
+from digital.augmentation import Augmentation
 from digital.ff_ebm import FfEbm
+from digital.images import ImageDataset
 
-from ..errors import RunError
+from ..errors import ConfigError, RunError
 from ..simulators.base import AbstractSimulator
 from ..threads import one_thread
 from ..versions import collect_versions
-from .checkpoint import Progress, Tally, load_checkpoint, load_model, save_checkpoint
-from .config import Config, SimulatorKind
+from .checkpoint import Progress, Tally
+from .checkpoints import Which
+from .config import Config, GradientKind, SimulatorKind
+from .data import evaluation_batches, load_data, with_absolute_data, with_data
 from .display import Display
-from .network import build_network, build_simulator, list_analog_blocks, measured_k_over_q, sum_counters
-from .plots import plot_training
+from .loop import Material, TrainingLoop
+from .network import build_network, list_analog_blocks, sum_counters
 from .result import Result
 from .run_folder import RunFolder, check_place, create_run_folder, open_run_folder
-from .trainer import (
-    Score,
-    build_optimizer,
-    build_scheduler,
-    count_batches,
-    score,
-    shuffled_batches,
-    train_epoch,
-)
+from .simulators import build_simulator, measured_k_over_q
+from .stop import StopRequest
+from .trainer import LOSSES, Score, build_optimizer, build_scheduler, count_batches, score
 
 
 @final
@@ -44,17 +41,22 @@ class Setup:
     data: ImageDataset
     network: FfEbm
     generator: torch.Generator  # drew the blocks' weights
-    epochs: int = 0  # that the weights were trained for
+    tally: Tally  # how far the weights were trained
 
 
-def set_up(config: Config, simulator: AbstractSimulator) -> Setup:
+def set_up(config: Config, simulator: AbstractSimulator | None, console: Console | None = None) -> Setup:
     """Load the images and build the network, its weights drawn from the configuration's seed.
+
+    Args:
+        config: what to build.
+        simulator: relaxes the blocks; None where the configuration has no circuit.
+        console: shows the progress of a download.
 
     Raises:
         ConfigError: if the stages do not fit.
-        StageError: if the data cannot be split as asked.
+        DataError: if the images are not there, or cannot be split as asked.
     """
-    data = DATASETS[config.data.name](test_size=config.data.test_size, seed=config.data.seed)
+    data = load_data(config.data, console)
     generator = torch.Generator().manual_seed(config.training.seed)
     torch.manual_seed(config.training.seed)
     network = build_network(
@@ -63,37 +65,45 @@ def set_up(config: Config, simulator: AbstractSimulator) -> Setup:
         n_classes=data.n_classes,
         simulator=simulator,
         generator=generator,
-        k_over_q_v_per_k=measured_k_over_q(config.simulator),
+        k_over_q_v_per_k=K_OVER_Q_V_PER_K if simulator is None else measured_k_over_q(config.simulator),
     )
-    return Setup(config=config, data=data, network=network, generator=generator)
+    return Setup(config=config, data=data, network=network, generator=generator, tally=Tally(images=data.fingerprint))
 
 
-def load_run(run: Path, simulator: AbstractSimulator, *, config: Config | None = None) -> Setup:
-    """Set up a run's network with the weights of its last checkpoint.
+def load_run(
+    run: Path, simulator: AbstractSimulator | None, *, config: Config | None = None, which: Which = Which.LAST
+) -> Setup:
+    """Set up a run's network with the weights of a checkpoint.
 
     Args:
         run: the run folder.
         simulator: relaxes its blocks.
         config: in place of the folder's own, for other running options.
+        which: the last checkpoint, the one before it, or the best.
 
     Raises:
         RunError: if this is no run folder, or its checkpoint cannot be used.
     """
     folder = RunFolder(path=run)
     setup = set_up(config or folder.read_config(), simulator)
-    return replace(setup, epochs=load_model(folder.checkpoint, setup.network))
+    return replace(setup, tally=folder.checkpoints.load_model(which, setup.network))
 
 
 @one_thread()
 def train(
-    config: Config, out: Path, *, resume: bool = False, force: bool = False, console: Console | None = None
+    config: Config,
+    out: Path,
+    *,
+    resume: Which | None = None,
+    force: bool = False,
+    console: Console | None = None,
 ) -> Result:
     """Train a network and keep everything about it in a run folder.
 
     Args:
         config: what to train.
         out: the run folder; it must not exist, or be empty, but for `resume` or `force`.
-        resume: go on after the last checkpoint of a run of this configuration.
+        resume: go on after this checkpoint of a run of this configuration; from the start if it has none yet.
         force: replace a run that is there.
         console: where to show progress; standard output if left out.
 
@@ -102,120 +112,172 @@ def train(
 
     Raises:
         ConfigError: if the configuration does not fit the data, or is not the one of the run to resume.
+        DataError: if the images are not there or damaged.
         RunError: if the folder is taken, cannot be written, or holds a corrupt checkpoint.
         SimulationError: if a circuit finds no equilibrium; the last checkpoint stays.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, with the batch at hand finished and in a checkpoint.
     """
     console = console or Console()
-    if resume:
+    config = with_absolute_data(config)
+    if resume is not None:
         open_run_folder(out, config)
     else:
         check_place(out, force=force)  # at once; the folder is made when nothing else can be refused
-    with closing(build_simulator(config.simulator)) as simulator:
-        setup = set_up(config, simulator)
-        folder = open_run_folder(out, config) if resume else create_run_folder(out, config, force=force)
-        return _train_in(folder, setup, console)
+    with closing(_Simulator(config)) as simulator:
+        setup = set_up(config, simulator.built, console)
+        if resume is not None:
+            folder = open_run_folder(out, config)
+            with folder.locked():
+                return _train_in(folder, setup, console, resume)
+        folder = create_run_folder(out, config, force=force)
+        with folder.locked():
+            return _train_in(folder, setup, console, None)
 
 
 @one_thread()
-def evaluate(run: Path, *, simulator: SimulatorKind | None = None) -> Result:
-    """Score a run's last checkpoint on the images held out and on those it was trained on.
+def evaluate(
+    run: Path, *, simulator: SimulatorKind | None = None, which: Which = Which.LAST, data: Path | None = None
+) -> Result:
+    """Score a run's checkpoint on the images held out and on those it was trained on.
 
     Args:
         run: the run folder.
         simulator: another one than the run's.
+        which: the last checkpoint, the one before it, or the best.
+        data: where the images are, if not where they were.
 
     Returns:
         the result; nothing is written.
 
     Raises:
+        ConfigError: if another simulator is asked for and the run has no circuit.
+        DataError: if the images are not there, or not those that the run was trained on.
         RunError: if this is no run folder, or its checkpoint cannot be used.
         SimulatorNotFound: if the simulator is not installed.
     """
     start = time.perf_counter()
     if run.is_file() and run.suffix == ".toml":
         raise RunError(f"{run}: this is a configuration; eval takes a run folder, the --out of a `tellegen train`")
-    config = RunFolder(path=run).read_config()
+    config = with_data(RunFolder(path=run).read_config(), data)
     if simulator is not None:
+        if config.gradient is GradientKind.BACKPROP:
+            raise ConfigError(f'{run}: gradient = "backprop" has no circuit that {simulator.value} could relax')
         section = config.simulator.model_copy(update={"name": simulator})
         config = config.model_copy(update={"simulator": section})
-    with closing(build_simulator(config.simulator)) as built:
-        setup = load_run(run, built, config=config)
-        return _result(RunFolder(path=run), setup, epochs=setup.epochs, wall_s=-start, earlier={})
+    with closing(_Simulator(config)) as built:
+        setup = load_run(run, built.built, config=config, which=which)
+        _check_images(run, setup)
+        scores = [
+            score(setup.network, LOSSES[config.training.loss], evaluation_batches(setup.data, images))
+            for images in (setup.data.test, setup.data.train)
+        ]
+        counts = sum_counters(list_analog_blocks(setup.network))
+        return _result(run, setup, scores, setup.tally, counts, time.perf_counter() - start)
 
 
-def _train_in(folder: RunFolder, setup: Setup, console: Console) -> Result:
-    """Train in a folder from its checkpoint on, or from the start where there is none."""
-    section, data, network = setup.config.training, setup.data, setup.network
-    blocks = list_analog_blocks(network)
-    n_batches = count_batches(len(data.x_train), section.batch_size)
-    optimizer = build_optimizer(section, network)
-    progress = Progress(
-        model=network,
-        optimizer=optimizer,
-        scheduler=build_scheduler(section, optimizer, section.epochs * n_batches),
-        generators={"weights": setup.generator, "order": torch.Generator().manual_seed(section.seed + 1)},
+@final
+class _Simulator:
+    """The simulator of a configuration, if it has a circuit."""
+
+    def __init__(self, config: Config) -> None:
+        has_circuit = config.gradient is not GradientKind.BACKPROP
+        self.built = build_simulator(config.simulator) if has_circuit else None
+
+    def close(self) -> None:
+        """Release what the simulator holds."""
+        if self.built is not None:
+            self.built.close()
+
+
+def _train_in(folder: RunFolder, setup: Setup, console: Console, resume: Which | None) -> Result:
+    """Train in a folder from a checkpoint on, or from the start where there is none."""
+    section, data = setup.config.training, setup.data
+    loop = _loop(folder, setup, console, resume)
+    tally = loop.tally
+    n_batches = count_batches(len(data.train), section.batch_size)
+    display = Display(
+        console, n_epochs=section.epochs, n_batches=n_batches, first_epoch=tally.epoch, first_batch=tally.batch
     )
-    tally = Tally(epoch=0, counts={})
-    if folder.checkpoint.exists():
-        tally = load_checkpoint(folder.checkpoint, progress)
-        console.print(f"going on after epoch {tally.epoch} of {section.epochs}", highlight=False)
-    metrics = folder.keep_metrics(tally.epoch)
-    earlier, start = tally, time.perf_counter() - (metrics[-1]["wall_s"] if metrics else 0.0)
-    display = Display(console, n_epochs=section.epochs, n_batches=n_batches, first_epoch=earlier.epoch)
-    with display:
-        for epoch in range(earlier.epoch + 1, section.epochs + 1):
-            batches = shuffled_batches(len(data.x_train), section.batch_size, progress.generators["order"])
-
-            def report(so_far: Score, epoch: int = epoch) -> None:
-                display.batch(epoch, so_far)
-
-            learned = train_epoch(network, optimizer, progress.scheduler, batches, data.x_train, data.y_train, report)
-            held_out = score(network, data.x_test, data.y_test)
-            counts = Counter(earlier.counts) + Counter(sum_counters(blocks))
-            tally, wall_s = Tally(epoch=epoch, counts=dict(counts)), time.perf_counter() - start
-            metrics.append(_metrics(tally, learned, held_out, optimizer.param_groups[0]["lr"], wall_s))
-            folder.append_metrics(metrics[-1])
-            save_checkpoint(folder.checkpoint, progress, tally)
-            display.epoch(epoch, learned, held_out, wall_s)
-    result = _result(folder, setup, epochs=tally.epoch, wall_s=-start, earlier=earlier.counts)
-    plot_training(metrics, folder.training_plot, f"{folder.path.name}: test accuracy {result.test_accuracy:.4f}")
+    with StopRequest(console) as stop:
+        try:
+            with display:
+                loop.run(display, stop)
+            scores = [loop.score(images, stop) for images in (data.test, data.train)]
+        except KeyboardInterrupt:
+            if stop.requested and loop.metrics:
+                loop.draw()
+            raise
+    result = _result(folder.path, setup, scores, loop.tally, loop.counts, loop.wall_s)
     folder.write_result(result.to_json())
     return result
 
 
-def _metrics(tally: Tally, learned: Score, held_out: Score, learning_rate: float, wall_s: float) -> dict[str, float]:
-    return {
-        "epoch": tally.epoch,
-        "train_loss": learned.loss,
-        "train_accuracy": learned.accuracy,
-        "test_loss": held_out.loss,
-        "test_accuracy": held_out.accuracy,
-        "learning_rate": learning_rate,
-        "wall_s": wall_s,
-        **tally.counts,
+def _loop(folder: RunFolder, setup: Setup, console: Console, resume: Which | None) -> TrainingLoop:
+    """Return the loop with the state of a checkpoint, if there is one."""
+    section, data = setup.config.training, setup.data
+    optimizer = build_optimizer(section, setup.network)
+    n_steps = section.epochs * count_batches(len(data.train), section.batch_size)
+    # Seeds that follow one another give generators that have nothing in common.
+    generators = {
+        name: torch.Generator().manual_seed(section.seed + k) for k, name in enumerate(("order", "augmentation"), 1)
     }
+    progress = Progress(
+        model=setup.network,
+        optimizer=optimizer,
+        scheduler=build_scheduler(section, optimizer, n_steps),
+        generators={"weights": setup.generator, **generators},
+    )
+    tally, spent_s = setup.tally, 0.0
+    if resume is not None and folder.checkpoints.exist:
+        tally = folder.checkpoints.load(resume, progress)
+        _check_images(folder.path, replace(setup, tally=tally))
+        spent_s = folder.read_wall_s(tally.epoch, tally.batch)
+        folder.checkpoints.go_back_to(resume)
+        within = f" and {tally.batch} batches" if tally.batch else ""
+        console.print(f"going on after epoch {tally.epoch}{within} of {section.epochs}", highlight=False)
+    material = Material(
+        section=section,
+        data=data,
+        augmentation=Augmentation(flip=setup.config.data.flip, crop=setup.config.data.crop),
+        loss_of=LOSSES[section.loss],
+        blocks=tuple(list_analog_blocks(setup.network)),
+        folder=folder,
+    )
+    return TrainingLoop(material, progress, tally, folder.keep_metrics(tally.epoch), spent_s=spent_s)
 
 
-def _result(folder: RunFolder, setup: Setup, *, epochs: int, wall_s: float, earlier: dict[str, int]) -> Result:
-    """Score a network on all images; wall_s is minus the time it began."""
-    data, config = setup.data, setup.config
-    test = score(setup.network, data.x_test, data.y_test)
-    train_score = score(setup.network, data.x_train, data.y_train)
-    counts = Counter(earlier) + Counter(sum_counters(list_analog_blocks(setup.network)))
+def _check_images(run: Path, setup: Setup) -> None:
+    """Refuse other images than those that a run was trained on."""
+    if setup.tally.images != setup.data.fingerprint:
+        raise RunError(
+            f"{run}: was trained on other images than those found now ({len(setup.data.train)} and "
+            f"{len(setup.data.test)} held out); give the same ones, with --data PATH if they moved"
+        )
+
+
+def _result(
+    run: Path, setup: Setup, scores: list[Score], tally: Tally, counts: dict[str, int], wall_s: float
+) -> Result:
+    """Return the result from the scores on the images held out and on the others."""
+    config, best = setup.config, tally.best
+    has_circuit = config.gradient is not GradientKind.BACKPROP
     return Result(
-        run=folder.path,
-        test_accuracy=test.accuracy,
-        train_accuracy=train_score.accuracy,
-        test_loss=test.loss,
-        train_loss=train_score.loss,
-        epochs=epochs,
-        n_train=len(data.x_train),
-        n_test=len(data.x_test),
-        wall_s=wall_s + time.perf_counter(),
-        counts=dict(counts),
-        simulator=config.simulator.name.value,
+        run=run,
+        test_accuracy=scores[0].accuracy,
+        train_accuracy=scores[1].accuracy,
+        test_loss=scores[0].loss,
+        train_loss=scores[1].loss,
+        epochs=tally.epoch,
+        best_epoch=None if best is None else best.epoch,
+        best_accuracy=None if best is None else best.accuracy,
+        n_train=len(setup.data.train),
+        n_test=len(setup.data.test),
+        wall_s=wall_s,
+        counts=counts,
+        simulator=config.simulator.name.value if has_circuit else None,
+        gradient=config.gradient.value,
         seed=config.training.seed,
-        versions=_versions(config),
+        versions=_versions(config) if has_circuit else collect_versions(),
     )
 
 

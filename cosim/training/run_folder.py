@@ -3,21 +3,29 @@
 ```
 RUN/config.json             the whole configuration, defaults and --set included
 RUN/metrics.jsonl           one line an epoch
-RUN/checkpoint.safetensors  the last epoch's state
+RUN/checkpoint.safetensors  the last state; previous.safetensors: the one before it; best.safetensors: the best epoch's
+RUN/progress.json           how far the last checkpoint is, and the time it took
 RUN/result.json             what `tellegen train --json` prints
 RUN/training.png            loss and accuracy
+RUN/blocks.png              voltages, conductances, clamped units and nudge response of each analog block
+RUN/run.lock                taken while a process trains here
 RUN/evaluation.json, gradcheck.json, gradcheck.png      of `tellegen demo` and `tellegen gradcheck`
 ```
 """
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from filelock import FileLock, Timeout
+
 from ..errors import ConfigError, RunError
 from ..files import PART, append_line, explained, format_json, format_json_line, make_folder, write_atomically
+from .checkpoints import FILE_NAMES, Checkpoints
 from .config import Config
 from .config_file import config_from_json
 
@@ -28,9 +36,12 @@ RUN_FILES = frozenset(
     {
         "config.json",
         "metrics.jsonl",
-        "checkpoint.safetensors",
+        *FILE_NAMES.values(),
+        "progress.json",
         "result.json",
         "training.png",
+        "blocks.png",
+        "run.lock",
         "evaluation.json",
         "gradcheck.json",
         "gradcheck.png",
@@ -56,9 +67,14 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
-    def checkpoint(self) -> Path:
-        """The last epoch's state."""
-        return self.path / "checkpoint.safetensors"
+    def checkpoints(self) -> Checkpoints:
+        """The last, the one before it, and the best."""
+        return Checkpoints(folder=self.path)
+
+    @property
+    def progress(self) -> Path:
+        """How far the last checkpoint is."""
+        return self.path / "progress.json"
 
     @property
     def result(self) -> Path:
@@ -69,6 +85,31 @@ class RunFolder:
     def training_plot(self) -> Path:
         """Loss and accuracy over the epochs."""
         return self.path / "training.png"
+
+    @property
+    def blocks_plot(self) -> Path:
+        """What the analog blocks showed."""
+        return self.path / "blocks.png"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training in this folder at the same time.
+
+        Raises:
+            RunError: if another one does.
+        """
+        lock = FileLock(self.path / "run.lock")
+        try:
+            with explained(self.path / "run.lock"):
+                lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(
+                f"{self.path}: another process is training here; wait for it, stop it, or choose another --out"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def read_config(self) -> Config:
         """Read the configuration.
@@ -112,6 +153,36 @@ class RunFolder:
         kept = self.read_metrics(last_epoch)
         write_atomically(self.metrics, "".join(format_json_line(metrics) + "\n" for metrics in kept).encode())
         return kept
+
+    def write_progress(self, epoch: int, batch: int, wall_s: float) -> None:
+        """Write how far the last checkpoint is, and the time it took over all sittings."""
+        content = format_json({"epoch": epoch, "batch": batch, "wall_s": wall_s})
+        write_atomically(self.progress, content.encode())
+
+    def read_wall_s(self, epoch: int, batch: int) -> float:
+        """Return the time that a checkpoint took, s; that of the last whole epoch where it was not written."""
+        try:
+            progress = json.loads(self.progress.read_text(encoding="utf-8"))
+            if (progress["epoch"], progress["batch"]) == (epoch, batch):
+                return float(progress["wall_s"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # only the time would be lost
+        metrics = self.read_metrics(epoch)
+        return metrics[-1]["wall_s"] if metrics else 0.0
+
+    def read_result(self) -> dict[str, Any] | None:
+        """Return the result; None if the run is not finished.
+
+        Raises:
+            RunError: if the file cannot be read.
+        """
+        try:
+            result = json.loads(self.result.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.result}: cannot be read ({error}); remove it and go on with --resume") from error
+        return dict(result)
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Write the result."""
@@ -202,10 +273,12 @@ def open_run_folder(path: Path, config: Config) -> RunFolder:
 
     Raises:
         RunError: if there is none.
-        ConfigError: if it was started with another configuration; the simulator alone may differ.
+        ConfigError: if it was started with another configuration; where the images are, how often a checkpoint is
+            written and the simulator may differ.
     """
     folder = RunFolder(path=path)
-    saved, wanted = (c.model_dump(mode="json", exclude={"simulator"}) for c in (folder.read_config(), config))
+    free: Any = {"simulator": True, "data": {"path", "url"}, "training": {"checkpoint_every_s"}}
+    saved, wanted = (c.model_dump(mode="json", exclude=free) for c in (folder.read_config(), config))
     different = _list_differences(saved, wanted)
     if different:
         raise ConfigError(

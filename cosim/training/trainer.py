@@ -1,20 +1,25 @@
-"""The training loop of any torch classifier; it does not know that there is a circuit in the model.
+"""One step and one evaluation of any torch classifier; nothing here knows that there is a circuit in the model.
 
-Takes: a model, an optimiser and a schedule, tensors of samples. Gives: loss and accuracy, epoch by epoch.
+Takes: a model, an optimiser and a schedule, batches of samples. Gives: mean loss and accuracy.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, Final, final
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, OneCycleLR
 
-from .config import OptimizerKind, ScheduleKind, TrainingSection
+from digital.losses import cross_entropy, mse
 
-EVALUATION_BATCH = 256  # samples relaxed at a time without gradients
+from .config import LossKind, OptimizerKind, ScheduleKind, TrainingSection
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Batch = tuple[Tensor, Tensor]  # [batch, ...] samples and [batch] classes
+
+LOSSES: Final[dict[LossKind, Loss]] = {LossKind.CROSS_ENTROPY: cross_entropy, LossKind.MSE: mse}
 
 
 @final
@@ -28,7 +33,7 @@ class Score:
 
 @final
 class Average:
-    """A running mean of loss and accuracy."""
+    """A running mean of loss and accuracy, which a checkpoint can hold."""
 
     def __init__(self) -> None:
         self._loss, self._right, self._count = 0.0, 0, 0
@@ -44,6 +49,17 @@ class Average:
         """The mean so far."""
         count = max(1, self._count)
         return Score(loss=self._loss / count, accuracy=self._right / count)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the sums, exactly."""
+        return {"loss": self._loss, "right": self._right, "count": self._count}
+
+    @staticmethod
+    def from_json(sums: dict[str, Any]) -> "Average":
+        """Go on from the sums of `to_json`."""
+        average = Average()
+        average._loss, average._right, average._count = float(sums["loss"]), int(sums["right"]), int(sums["count"])
+        return average
 
 
 def build_optimizer(section: TrainingSection, model: nn.Module) -> Optimizer:
@@ -75,60 +91,46 @@ def count_batches(n_samples: int, batch_size: int) -> int:
     return full + (1 if rest > 1 or (rest == 1 and full == 0) else 0)
 
 
-def shuffled_batches(n_samples: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield the indices of each batch in a fresh order; a last batch of one sample, without variance, is left out."""
+def shuffled_batches(n_samples: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+    """Return the indices of each batch in a fresh order; a last batch of one sample, without variance, is left out."""
     order = torch.randperm(n_samples, generator=generator)
-    for k in range(count_batches(n_samples, batch_size)):
-        yield order[k * batch_size : (k + 1) * batch_size]
+    return [order[k * batch_size : (k + 1) * batch_size] for k in range(count_batches(n_samples, batch_size))]
 
 
-def train_epoch(
-    model: nn.Module,
-    optimizer: Optimizer,
-    scheduler: LRScheduler,
-    batches: Iterator[Tensor],
-    x: Tensor,
-    y: Tensor,
-    report: Callable[[Score], None],
-) -> Score:
-    """Train for one epoch on cross-entropy.
+def train_batch(
+    model: nn.Module, optimizer: Optimizer, scheduler: LRScheduler, loss_of: Loss, batch: Batch, average: Average
+) -> None:
+    """Take one step.
 
     Args:
         model: from [batch, ...] to [batch, n_classes].
         optimizer: of its parameters.
-        scheduler: stepped once a batch.
-        batches: indices of the samples of each batch.
-        x: [n_samples, ...] samples.
-        y: [n_samples] classes.
-        report: called with the mean so far after each batch.
-
-    Returns:
-        mean over the epoch, each batch taken before its step.
+        scheduler: stepped once.
+        loss_of: mean loss of logits and classes.
+        batch: samples and classes.
+        average: takes in the batch as it was before its step.
     """
+    x, y = batch
     model.train()
-    average = Average()
-    for batch in batches:
-        optimizer.zero_grad(set_to_none=True)
-        logits = model(x[batch])
-        loss = nn.functional.cross_entropy(logits, y[batch])
-        loss.backward()
-        optimizer.step()
-        scheduler.step()
-        average.add(logits, y[batch], loss)
-        report(average.score)
-    return average.score
+    optimizer.zero_grad(set_to_none=True)
+    logits = model(x)
+    loss = loss_of(logits, y)
+    loss.backward()
+    optimizer.step()
+    scheduler.step()
+    average.add(logits, y, loss)
 
 
-def score(model: nn.Module, x: Tensor, y: Tensor) -> Score:
-    """Return mean loss and accuracy of a model without training it."""
+def score(model: nn.Module, loss_of: Loss, batches: Iterable[Batch]) -> Score:
+    """Return mean loss and accuracy of a model over batches without training it."""
     was_training = model.training
     model.eval()
     average = Average()
     try:
         with torch.no_grad():
-            for k in range(0, len(x), EVALUATION_BATCH):
-                logits, y_batch = model(x[k : k + EVALUATION_BATCH]), y[k : k + EVALUATION_BATCH]
-                average.add(logits, y_batch, nn.functional.cross_entropy(logits, y_batch))
+            for x, y in batches:
+                logits = model(x)
+                average.add(logits, y, loss_of(logits, y))
     finally:
         model.train(was_training)
     return average.score
