@@ -1,0 +1,252 @@
+"""Read SPICE text back into a circuit: the part of SPICE that this project writes, and a little more.
+
+Accepted: R, C, V, I, D and X cards; .include (.inc), .subckt and .ends, .param, .model d(...), .options, .title, .end;
+.op and .save are passed over. Values are numbers or {parameter}. Names are case-blind. Everything else is refused with
+file and line: expressions, definitions inside a subcircuit, its parameters, sources that are more than DC, and so on.
+
+A source is driven where its value is {drive_<its name>}: its value comes with each sample.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final, final
+
+from circuits.circuit import Circuit
+from circuits.diode import DiodeModel
+
+from .errors import NetlistError
+from .netlist import SolverOptions
+from .spice_flattening import flatten
+from .spice_lexer import Card, read_cards, require_printable
+from .spice_numbers import conductance_of
+from .spice_scope import PARAMETER, Call, Columns, Reference, Scope
+from .spice_settings import parse_assignments, parse_model, parse_options, parse_value, solver_options
+
+DRIVE: Final = "drive_"  # a driven source's value is the parameter of this and its name
+# What the writers make of a resistor; all other cards take the longer way.
+_RESISTOR: Final = re.compile(
+    r"r([a-z0-9_]+) ([a-z0-9_]+) ([a-z0-9_]+) ([+-]?\d+(?:\.\d*)?(?:e[+-]?\d{1,4})?)", re.ASCII
+)
+_NAME: Final = re.compile(r"[^\s{}'\"=(),;$\\]+")
+_PASSED_OVER: Final = frozenset({".op", ".save", ".end"})
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Deck:
+    """What a deck says.
+
+    Args:
+        circuit: named after the title; elements in the order of the deck, instances flattened in place. A device keeps
+            its own name where no other of its kind has it, else it gets the path of instances, like "xa.xb.1".
+        options: tolerances and limits; ngspice's own where the deck has none.
+    """
+
+    circuit: Circuit
+    options: SolverOptions
+
+
+def read_deck(path: str | os.PathLike[str]) -> Deck:
+    """Read a deck and the files it includes.
+
+    Args:
+        path: the deck. Includes are sought beside the file that names them.
+
+    Returns:
+        its circuit and its options. A conductance is the double nearest to 1 / R.
+
+    Raises:
+        NetlistError: with file and line, for everything that is not accepted.
+    """
+    title, cards = read_cards(path)
+    reader = _Reader(Card(os.fspath(path), 1, ""), title)
+    reader.read(cards)
+    options, temperature_k, gmin_s = solver_options(reader.options)
+    circuit = flatten(
+        reader.top,
+        reader.subcircuits,
+        tuple(reader.models),
+        name=reader.title,
+        temperature_k=temperature_k,
+        gmin_s=gmin_s,
+    )
+    return Deck(circuit=circuit, options=options)
+
+
+@final
+class _Reader:
+    """Scopes, models and options collected card by card."""
+
+    def __init__(self, place: Card, title: str) -> None:
+        self.title = title
+        self.top = Scope(card=place)
+        self.scope = self.top
+        self.subcircuits: dict[str, Scope] = {}
+        self.models: list[DiodeModel] = []
+        self.options: dict[str, tuple[Decimal, Card]] = {}
+        self.elements: dict[str, Callable[[Card, list[str]], None]] = {
+            "r": self._resistor,
+            "d": self._diode,
+            "v": self._source,
+            "i": self._source,
+            "c": self._capacitor,
+            "x": self._call,
+        }
+        self.controls: dict[str, Callable[[Card, list[str]], None]] = {
+            ".subckt": self._open,
+            ".ends": self._close,
+            ".param": self._parameters,
+            ".model": self._model,
+            ".options": self._options,
+            ".option": self._options,
+            ".title": self._title,
+        }
+
+    def read(self, cards: Iterable[Card]) -> None:
+        """Take every card; most are plain resistors."""
+        plain = _RESISTOR.fullmatch
+        for card in cards:
+            found = plain(card.text)
+            if found is None:
+                self._card(card)
+                continue
+            name, a, b, value = found.groups()
+            nodes = self.scope.nodes
+            start, end = nodes.setdefault(a, len(nodes)), nodes.setdefault(b, len(nodes))
+            self.scope.resistors.add(card, name, start, end, _conductance(card, Decimal(value)))
+        if self.scope is not self.top:
+            raise self.scope.card.error(f"subcircuit '{self.scope.name}' has no .ends")
+
+    def _card(self, card: Card) -> None:
+        """Take a card that is not a plain resistor."""
+        require_printable(card)
+        words = card.text.split()
+        word = words[0]
+        if word in _PASSED_OVER:
+            return
+        if word[0] == ".":
+            if word not in self.controls:
+                raise card.error(f"'{word}' is not read here; remove it, or keep it in a deck of its own")
+            self.controls[word](card, words[1:])
+        elif word[0] not in self.elements:
+            raise card.error(f"unknown element '{word}'; R, C, V, I, D and X are read")
+        else:
+            self.elements[word[0]](card, words)
+
+    def _terminals(self, card: Card, words: list[str], form: str) -> tuple[str, int, int]:
+        """Return name and nodes of a card of four words: element, two nodes, value."""
+        if len(words) != 4:
+            raise card.error(f"'{words[0]}' has {len(words)} words; write '{form}'")
+        name, start, end = _checked(card, words[:3])
+        return name[1:], self.scope.node(start), self.scope.node(end)
+
+    def _value(self, card: Card, text: str, columns: Columns[float]) -> Decimal:
+        """Return a value; for a parameter note who waits for it, and return a value to stand in."""
+        if found := PARAMETER.fullmatch(text):
+            entry = len(columns.names)
+            self.scope.references.append(Reference(card=card, parameter=found[1], columns=columns, entry=entry))
+            return Decimal(1)
+        if text[0] in "{'":
+            raise card.error(f"{text}: expressions are not read; give a number or {{parameter}}")
+        return parse_value(card, text)
+
+    def _resistor(self, card: Card, words: list[str]) -> None:
+        name, a, b = self._terminals(card, words, "Rname node node ohms")
+        value = self._value(card, words[3], self.scope.resistors)
+        self.scope.resistors.add(card, name, a, b, _conductance(card, value))
+
+    def _capacitor(self, card: Card, words: list[str]) -> None:
+        name, a, b = self._terminals(card, words, "Cname node node farads")
+        value = self._value(card, words[3], self.scope.capacitors)
+        self.scope.capacitors.add(card, name, a, b, float(value))
+
+    def _source(self, card: Card, words: list[str]) -> None:
+        if words[3:4] == ["dc"]:
+            del words[3]
+        name, plus, minus = self._terminals(card, words, f"{words[0][0].upper()}name node node dc value")
+        voltage = words[0][0] == "v"
+        columns = self.scope.voltage_sources if voltage else self.scope.current_sources
+        value = self._value(card, words[3], columns)
+        if words[3] == f"{{{DRIVE}{words[0]}}}":
+            (self.scope.driven_voltage if voltage else self.scope.driven_current).append(len(columns.names))
+        columns.add(card, name, plus, minus, float(value))
+
+    def _diode(self, card: Card, words: list[str]) -> None:
+        name, anode, cathode = self._terminals(card, words, "Dname anode cathode model")
+        self.scope.diodes.add(card, name, anode, cathode, words[3])
+        self.scope.diode_cards.append(card)
+
+    def _call(self, card: Card, words: list[str]) -> None:
+        name, *nodes, subcircuit = _checked(card, words) if len(words) > 2 else ("", "")
+        if not nodes:
+            raise card.error("write 'Xname node ... subcircuit'")
+        if name in self.scope.called:
+            raise card.error(f"'{name}' is there already; rename one")
+        self.scope.called.add(name)
+        local = [self.scope.node(node) for node in nodes]
+        self.scope.calls.append(Call(card=card, name=name, subcircuit=subcircuit, nodes=local, before=self.scope.sizes))
+
+    def _open(self, card: Card, words: list[str]) -> None:
+        if self.scope is not self.top:
+            raise card.error(f"a subcircuit inside '{self.scope.name}'; define it outside")
+        if len(words) < 2:
+            raise card.error("write '.subckt name node ...'")
+        name, *ports = _checked(card, words)
+        if name in self.subcircuits:
+            raise card.error(f"subcircuit '{name}' is defined twice; first at {self.subcircuits[name].card.place}")
+        if len(set(ports)) < len(ports) or {"0", "gnd"} & set(ports):
+            raise card.error(f"subcircuit '{name}': a port named twice, or ground among them")
+        nodes = {port: k for k, port in enumerate(ports)}
+        self.scope = self.subcircuits[name] = Scope(card=card, name=name, n_ports=len(ports), nodes=nodes)
+
+    def _close(self, card: Card, words: list[str]) -> None:
+        if self.scope is self.top or words not in ([], [self.scope.name]):
+            raise card.error(
+                "this .ends does not close the subcircuit that is open; write '.ends name' after its cards"
+            )
+        self.scope = self.top
+
+    def _parameters(self, card: Card, words: list[str]) -> None:
+        for name, value in parse_assignments(card, " ".join(words)):
+            if name in self.scope.parameters:
+                first = self.scope.parameters[name][1].place
+                raise card.error(f"parameter '{name}' is given twice; first at {first}")
+            if PARAMETER.fullmatch(value) is None:
+                parse_value(card, value, parameter=True)
+            self.scope.parameters[name] = (value, card)
+
+    def _model(self, card: Card, _words: list[str]) -> None:
+        name, model = parse_model(card)
+        if name in self.scope.models:
+            raise card.error(f"model '{name}' is defined twice; rename one")
+        self.scope.models[_checked(card, [name])[0]] = len(self.models)
+        self.models.append(model)
+
+    def _options(self, card: Card, words: list[str]) -> None:
+        if self.scope is not self.top:
+            raise card.error("options inside a subcircuit; they belong to the deck")
+        options = parse_options(card, " ".join(words))
+        for name in options.keys() & self.options.keys():
+            raise card.error(f"option '{name}' is given twice; first at {self.options[name][1].place}")
+        self.options |= options
+
+    def _title(self, _card: Card, words: list[str]) -> None:
+        self.title = " ".join(words)
+
+
+def _checked(card: Card, names: list[str]) -> list[str]:
+    """Return names of devices, nodes, subcircuits or models; raise NetlistError for what cannot be one."""
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise card.error(f"'{name}' cannot be a name here; separate words by spaces, without ( ) , = or quotes")
+    return names
+
+
+def _conductance(card: Card, resistance: Decimal) -> float:
+    try:
+        return conductance_of(resistance)
+    except NetlistError as error:
+        raise card.error(str(error)) from None
