@@ -150,7 +150,8 @@ def train(
         result = train_run(settings, out, resume=start, force=force, console=console)
     except KeyboardInterrupt:
         if Checkpoints(folder=out).exist:
-            click.echo(f"stopped; {out} keeps everything done: the same command with --resume goes on", err=True)
+            how = "--resume in place of --force" if force else "--resume"
+            click.echo(f"stopped; {out} keeps everything done: the same command with {how} goes on", err=True)
         else:
             again = f"start again, with --force to replace {out}" if out.is_dir() else "start again"
             click.echo(f"stopped before the first checkpoint, so nothing is kept: {again}", err=True)

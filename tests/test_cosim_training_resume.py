@@ -205,9 +205,9 @@ def test_whatever_the_run_does_to_the_disk_may_be_its_end(tmp_path: Path) -> Non
         processes[kind] = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
-    for kind, process in processes.items():
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
+    outputs = {kind: process.communicate(timeout=300) for kind, process in processes.items()}
+    for kind, (out, err) in outputs.items():
+        assert processes[kind].returncode == 0, err
         *findings, calls = map(json.loads, out.splitlines())
         assert findings == [], kind
         names = set(calls["calls"])

@@ -85,7 +85,8 @@ class TrainingLoop:
     @property
     def counts(self) -> dict[str, int]:
         """Relaxations and conversions over all sittings."""
-        return dict(self._earlier + Counter(sum_counters(self._material.blocks)))
+        now = sum_counters(self._material.blocks)
+        return {name: self._earlier[name] + count for name, count in now.items()}
 
     def run(self, display: Display, stop: StopRequest) -> None:
         """Train until the last epoch is done.
@@ -148,8 +149,9 @@ class TrainingLoop:
             train_batch(p.model, p.optimizer, p.scheduler, m.loss_of, batch, average)
             self._observer.observe()
             display.batch(self.tally.epoch + 1, average.score)
+            is_asked = stop.requested  # once: a signal comes between any two lines
             is_due = time.perf_counter() - self._saved_at > m.section.checkpoint_every_s
-            if stop.requested or is_due or k == len(batches):
+            if is_asked or is_due or k == len(batches):
                 self.tally = replace(
                     self.tally,
                     batch=k,
@@ -157,9 +159,9 @@ class TrainingLoop:
                     average=average.to_json(),
                     observed=self._observer.to_json(),
                 )
-            if stop.requested or is_due:
+            if is_asked or is_due:
                 self._save()
-            if stop.requested:
+            if is_asked:
                 raise KeyboardInterrupt
         return average.score
 

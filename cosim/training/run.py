@@ -15,6 +15,7 @@ from digital.ff_ebm import FfEbm
 from digital.images import ImageDataset
 
 from ..errors import ConfigError, RunError
+from ..files import make_folder
 from ..simulators.base import AbstractSimulator
 from ..threads import one_thread
 from ..versions import collect_versions
@@ -129,8 +130,9 @@ def train(
             folder = open_run_folder(out, config)
             with folder.locked():
                 return _train_in(folder, setup, console, resume)
-        folder = create_run_folder(out, config, force=force)
-        with folder.locked():
+        make_folder(out)
+        with RunFolder(path=out).locked():
+            folder = create_run_folder(out, config, force=force)
             return _train_in(folder, setup, console, None)
 
 
@@ -204,7 +206,7 @@ def _train_in(folder: RunFolder, setup: Setup, console: Console, resume: Which |
                 loop.run(display, stop)
             scores = [loop.score(images, stop) for images in (data.test, data.train)]
         except KeyboardInterrupt:
-            if stop.requested and loop.metrics:
+            if stop.requested and loop.metrics and not stop.insisted:
                 loop.draw()
             raise
     result = _result(folder.path, setup, scores, loop.tally, loop.counts, loop.wall_s)
@@ -227,12 +229,14 @@ def _loop(folder: RunFolder, setup: Setup, console: Console, resume: Which | Non
         scheduler=build_scheduler(section, optimizer, n_steps),
         generators={"weights": setup.generator, **generators},
     )
+    folder.remove_parts()
     tally, spent_s = setup.tally, 0.0
     if resume is not None and folder.checkpoints.exist:
         tally = folder.checkpoints.load(resume, progress)
         _check_images(folder.path, replace(setup, tally=tally))
         spent_s = folder.read_wall_s(tally.epoch, tally.batch)
         folder.checkpoints.go_back_to(resume)
+        folder.write_progress(tally.epoch, tally.batch, spent_s)
         within = f" and {tally.batch} batches" if tally.batch else ""
         console.print(f"going on after epoch {tally.epoch}{within} of {section.epochs}", highlight=False)
     material = Material(

@@ -91,6 +91,11 @@ class RunFolder:
         """What the analog blocks showed."""
         return self.path / "blocks.png"
 
+    @property
+    def lock(self) -> Path:
+        """Taken while a process trains here."""
+        return self.path / "run.lock"
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from training in this folder at the same time.
@@ -98,14 +103,14 @@ class RunFolder:
         Raises:
             RunError: if another one does.
         """
-        lock = FileLock(self.path / "run.lock")
-        try:
-            with explained(self.path / "run.lock"):
+        lock = FileLock(self.lock)
+        with explained(self.lock):
+            try:
                 lock.acquire(timeout=0)
-        except Timeout:
-            raise RunError(
-                f"{self.path}: another process is training here; wait for it, stop it, or choose another --out"
-            ) from None
+            except Timeout:  # an OSError, which says that a file is locked
+                raise RunError(
+                    f"{self.path}: another process is training here; wait for it, stop it, or choose another --out"
+                ) from None
         try:
             yield
         finally:
@@ -153,6 +158,13 @@ class RunFolder:
         kept = self.read_metrics(last_epoch)
         write_atomically(self.metrics, "".join(format_json_line(metrics) + "\n" for metrics in kept).encode())
         return kept
+
+    def remove_parts(self) -> None:
+        """Remove what killed runs did not finish writing; call it while the folder is locked."""
+        with explained(self.path):
+            for entry in self.path.iterdir():
+                if entry.name.endswith(PART) and _is_of_a_run(entry):
+                    entry.unlink()
 
     def write_progress(self, epoch: int, batch: int, wall_s: float) -> None:
         """Write how far the last checkpoint is, and the time it took over all sittings."""
@@ -208,7 +220,7 @@ def create_run_folder(path: Path, config: Config, *, force: bool) -> RunFolder:
     make_folder(path)
     with explained(path):
         for entry in path.iterdir():
-            if _is_of_a_run(entry) and entry != folder.config:
+            if _is_of_a_run(entry) and entry not in (folder.config, folder.lock):
                 entry.unlink()
     write_atomically(folder.config, format_json(config.model_dump(mode="json")).encode())
     return folder
@@ -233,7 +245,7 @@ def check_place(path: Path, *, force: bool) -> None:
     if not path.is_dir():
         raise RunError(f"{path}: is no folder, {kept}")
     with explained(path):
-        entries = sorted(path.iterdir())
+        entries = [entry for entry in sorted(path.iterdir()) if not _is_left_behind(entry)]
     here = Path.cwd().resolve()
     above = "is the working directory or lies above it" if path.resolve() in (here, *here.parents) else ""
     if force and above:
@@ -258,6 +270,11 @@ def check_place(path: Path, *, force: bool) -> None:
             f"{path}: exists already{' and ' if named else ''}{named}. Go on with it by `tellegen train --resume`, "
             f"{replace}or choose another --out"
         )
+
+
+def _is_left_behind(entry: Path) -> bool:
+    """Whether a run was killed while it wrote a file, or before it wrote any."""
+    return _is_of_a_run(entry) and (entry.name.endswith(PART) or entry.name == "run.lock")
 
 
 def _is_of_a_run(entry: Path) -> bool:

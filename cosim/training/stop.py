@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Final, Self, final
 
@@ -22,6 +23,7 @@ class StopRequest:
         self._console = console
         self._before: dict[int, Any] = {}
         self.requested = False
+        self.insisted = False
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
@@ -36,7 +38,9 @@ class StopRequest:
 
     def _ask(self, number: int, _frame: FrameType | None) -> None:
         if self.requested:
+            self.insisted = True
             raise KeyboardInterrupt
         self.requested = True
         again = "Ctrl-C again stops at once" if number == signal.SIGINT else "a second signal stops at once"
-        self._console.print(f"stopping after this batch, with a checkpoint ({again})", highlight=False)
+        with suppress(RuntimeError):  # a signal may come in the middle of a print, which then takes no other
+            self._console.print(f"stopping after this batch, with a checkpoint ({again})", highlight=False)
