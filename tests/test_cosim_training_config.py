@@ -18,10 +18,16 @@ from cosim.training.config import (
     AnalogStage,
     AveragePoolStage,
     Config,
+    ConvCouplingSection,
     ConvStage,
     DatasetKind,
+    DenseCouplingSection,
     GradientKind,
+    HopfieldScaling,
+    HopfieldSection,
+    HopfieldStage,
     ImageChoice,
+    LastLayerKind,
     LossKind,
     MaxPoolStage,
     ModuleStage,
@@ -35,6 +41,7 @@ from cosim.training.run import set_up
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "digits.toml"
 ALL_KEYS = EXAMPLE.with_name("all_keys.toml")
 CIFAR10 = EXAMPLE.with_name("cifar10.toml")
+HOPFIELD_EXAMPLE = EXAMPLE.with_name("hopfield.toml")
 
 
 MODULE = 'network.stages.1={ kind = "module", module = "torch.nn.GELU" }'
@@ -42,6 +49,8 @@ IMAGE_STAGES = """network.stages=[
     { kind = "conv", channels = 4, kernel = 3 }, { kind = "tanh" }, { kind = "max_pool", kernel = 2 },
     { kind = "average_pool", kernel = 3, stride = 1 }, { kind = "module", module = "torch.nn.GELU" },
     { kind = "flatten" }, { kind = "analog", layers = [{ size = 10 }] }]"""
+HOPFIELD = """network.stages.1={ kind = "hopfield", couplings = [
+    { kind = "conv", channels = 2, pool = 2 }, { kind = "dense", size = 6 }] }"""
 
 
 def test_a_file_is_read_with_its_defaults(tmp_path: Path) -> None:
@@ -96,6 +105,60 @@ def test_the_cifar10_example_is_valid() -> None:
     assert (config.data.name, config.data.images, config.data.flip) == (DatasetKind.CIFAR10, ImageChoice.LISTED, True)
     assert (config.simulator.name, config.simulator.workers) == (SimulatorKind.NGSPICE, 2)
     assert config.network.block_names == ("block1", "block2")
+
+
+def test_the_hopfield_example_is_valid() -> None:
+    if not HOPFIELD_EXAMPLE.is_file():
+        pytest.skip("no examples beside an installed wheel")
+    config = load_config(HOPFIELD_EXAMPLE)
+    assert [type(stage) for stage, _ in config.network.energy_blocks] == [HopfieldStage, HopfieldStage]
+    assert (config.gradient, config.has_circuit) == (GradientKind.EP, False)
+
+
+def test_a_hopfield_stage_is_read_with_its_defaults(tmp_path: Path) -> None:
+    config = small_config(tmp_path, HOPFIELD)
+    assert config.network.stages[1] == HopfieldStage(
+        kind="hopfield",
+        couplings=(
+            ConvCouplingSection(kind="conv", channels=2, kernel=3, stride=1, padding=1, pool=2, bias=True),
+            DenseCouplingSection(kind="dense", size=6, bias=True),
+        ),
+        name=None,
+        slope=0.5,
+        last_layer=LastLayerKind.LINEAR,
+        input_bias=False,
+        goe_variance=None,
+    )
+    assert config.hopfield == HopfieldSection(
+        free_steps=60, nudged_steps=20, tolerance=None, beta=0.2, scaling=HopfieldScaling.BATCH
+    )
+    assert config_from_json(config.model_dump(mode="json"), "here") == config
+
+
+def test_a_slope_is_one_number_or_one_for_each_layer(tmp_path: Path) -> None:
+    for text, slope in (("1", 1.0), ("[1, 0.5]", (1.0, 0.5))):
+        config = small_config(tmp_path, HOPFIELD, f"network.stages.1.slope={text}")
+        stage = config.network.stages[1]
+        assert isinstance(stage, HopfieldStage)
+        assert stage.slope == slope
+        assert config_from_json(config.model_dump(mode="json"), "here") == config
+
+
+def test_energy_blocks_are_numbered_together_whatever_their_kind(tmp_path: Path) -> None:
+    text = SMALL.replace('name = "first"\n', "")
+    network = load_config(write_small(tmp_path, text), [HOPFIELD]).network
+    assert [(type(stage), name) for stage, name in network.energy_blocks] == [
+        (HopfieldStage, "block1"),
+        (AnalogStage, "block2"),
+    ]
+    assert network.block_names == ("block2",)
+
+
+def test_a_network_has_a_circuit_only_with_an_analog_stage_and_without_backprop(tmp_path: Path) -> None:
+    assert small_config(tmp_path).has_circuit
+    assert small_config(tmp_path, HOPFIELD).has_circuit
+    assert not small_config(tmp_path, "gradient=backprop").has_circuit
+    assert not small_config(tmp_path, HOPFIELD, 'network.stages.3={ kind = "relu" }').has_circuit
 
 
 def test_stages_of_images_are_read_with_their_defaults(tmp_path: Path) -> None:
@@ -156,6 +219,9 @@ OTHER_VALUE = {  # shown there with another value than the default
     ("MaxPoolStage", "stride"),
     ("AveragePoolStage", "stride"),
     ("ModuleStage", "arguments"),
+    ("HopfieldStage", "name"),
+    ("HopfieldStage", "goe_variance"),
+    ("ConvCouplingSection", "pool"),
 }
 
 
@@ -167,17 +233,18 @@ def test_the_reference_has_every_key_with_its_default() -> None:
     assert sorted(commented.findall(text)) == sorted(COMMENTED)
     tables = tomllib.loads(commented.sub("", text))
     fields, written = list_fields(Config), list_written(tables)
-    assert len(fields) == 22
+    assert len(fields) == 26
     for model, keys in fields.items():
         assert keys in written, model.__name__
     # Those behind a # are right too, for what they are for.
     tables["data"]["name"], tables["simulator"]["name"] = "cifar10", "ngspice"
     assert config_from_json(tables, "here").simulator.dask is not None
     config = load_config(ALL_KEYS)
-    shown = {"converters": {"current"}, "data": {"train_size", "test_size"}}  # TOML has no word for their default
+    # TOML has no word for their default.
+    shown = {"converters": {"current"}, "data": {"train_size", "test_size"}, "hopfield": {"tolerance"}}
     assert config.model_dump(exclude=shown) == Config(network=config.network).model_dump(exclude=shown)
     for stage in config.network.stages:
-        for section in (stage, *stage.layers) if isinstance(stage, AnalogStage) else (stage,):
+        for section in (stage, *getattr(stage, "layers", ()), *getattr(stage, "couplings", ())):
             for name, field in type(section).model_fields.items():
                 if not field.is_required() and (type(section).__name__, name) not in OTHER_VALUE:
                     assert getattr(section, name) == field.default, name
@@ -315,6 +382,45 @@ def test_a_wrong_argument_of_a_module_is_named(tmp_path: Path, override: str, me
         small_config(tmp_path, MODULE, override)
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("network.stages.1.couplings=[]", r"network\.stages\[1\]\.couplings = \[\]: write one entry at least$"),
+        ("network.stages.1.couplings=8", r"network\.stages\[1\]\.couplings = 8: write a list, in brackets$"),
+        ("network.stages.1.couplings=[8]", r".*\.couplings\[0\] = 8: write a table, as \{ kind = \"conv\" \}$"),
+        (
+            'network.stages.1.couplings=[{ kind = "con", channels = 3 }]',
+            r".*\.couplings\[0\]\.kind = 'con'; did you mean 'conv'\? Allowed: conv, dense",
+        ),
+        ('network.stages.1.couplings=[{ kind = "conv" }]', r".*\.couplings\[0\]\.channels: missing; it has no"),
+        ('network.stages.1.couplings=[{ kind = "dense" }]', r".*\.couplings\[0\]\.size: missing; it has no default"),
+        ("network.stages.1.couplings.0.pool=1", r".*\.pool = 1: input should be greater than or equal to 2"),
+        ("network.stages.1.couplings.1.kernel=3", r".*couplings\[1\]\.kernel: unknown .* Allowed here: kind, size, "),
+        ("network.stages.1.coupling=3", r".*\.coupling: unknown key; did you mean 'couplings'\? Allowed here: kind, "),
+        ("network.stages.1.slope=0", r".*\.slope: 0 is no slope; write a number above zero, or a list, one for each"),
+        ("network.stages.1.slope=steep", r".*\.slope: 'steep' is no slope"),
+        ("network.stages.1.slope=true", r".*\.slope: True is no slope"),
+        ("network.stages.1.slope=inf", r".*\.slope: inf is no slope"),
+        ("network.stages.1.slope=[0.5, nan]", r".*\.slope: \[0\.5, nan\] is no slope"),
+        ("network.stages.1.slope=[]", r".*\.slope: \[\] is no slope"),
+        ("network.stages.1.last_layer=liner", r".*\.last_layer = 'liner'; did you mean 'linear'\? Allowed: linear, "),
+        ("network.stages.1.goe_variance=0", r".*\.goe_variance = 0: input should be greater than 0"),
+        ("network.stages.1.name=first", r"network: two energy blocks are called 'first'; rename one"),
+        ("gradient=backprop", r'gradient = "backprop" puts tanh layers in place of .* a hopfield stage; set "ep" or '),
+        ("hopfield.free_steps=0", r"hopfield\.free_steps = 0: input should be greater than or equal to 1"),
+        ("hopfield.free_step=9", r"hopfield\.free_step: unknown key; did you mean 'free_steps'\? Allowed here: free_"),
+        ("hopfield.tolerance=0", r"hopfield\.tolerance = 0: input should be greater than 0"),
+        ("hopfield.beta=-1", r"hopfield\.beta = -1: input should be greater than 0"),
+        ("hopfield.nudging=centred", r"hopfield\.nudging = 'centred'; did you mean 'centered'\? Allowed: centered, "),
+        ("hopfield.scaling=bach", r"hopfield\.scaling = 'bach'; did you mean 'batch'\? Allowed: batch, per_sample, "),
+    ],
+)
+def test_a_wrong_key_or_value_of_a_hopfield_stage_is_named(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"small\.toml \(with --set\): {message}") as caught:
+        small_config(tmp_path, HOPFIELD, override)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize("kind", GradientKind)
 @pytest.mark.parametrize("simulator", SimulatorKind)
 def test_every_gradient_goes_with_every_simulator(tmp_path: Path, kind: GradientKind, simulator: SimulatorKind) -> None:
@@ -342,13 +448,13 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
 
 def test_two_blocks_of_one_name_are_refused(tmp_path: Path) -> None:
     block = SMALL[SMALL.index('[[network.stages]]\nkind = "analog"') : SMALL.index("[training]")]
-    with pytest.raises(ConfigError, match="two analog stages are called 'first'"):
+    with pytest.raises(ConfigError, match="two energy blocks are called 'first'"):
         load_config(write_small(tmp_path, SMALL.replace("[training]", block + "\n[training]")))
 
 
-def test_a_network_without_analog_stages_is_refused(tmp_path: Path) -> None:
+def test_a_network_without_energy_blocks_is_refused(tmp_path: Path) -> None:
     text = '[[network.stages]]\nkind = "relu"\n'
-    with pytest.raises(ConfigError, match="no stage of kind 'analog'"):
+    with pytest.raises(ConfigError, match="no stage of kind 'analog' or 'hopfield'; a network needs"):
         load_config(write_small(tmp_path, text))
 
 
@@ -396,3 +502,12 @@ def test_no_section_takes_unknown_keys() -> None:
         with pytest.raises(ConfigError, match="unknown key"):
             config_from_json({**tables, section: {**tables[section], "zzz": 1}}, "here")
     assert isinstance(config_from_json(tables, "here"), Config)
+
+
+def test_dask_is_for_ngspice(tmp_path: Path) -> None:
+    address = "simulator.dask=tcp://localhost:8786"
+    assert small_config(tmp_path, "simulator.name=ngspice", address).simulator.dask == "tcp://localhost:8786"
+    with pytest.raises(
+        ConfigError, match=r'simulator: dask = "tcp://.*" is for name = "ngspice"; newton runs in this pro'
+    ):
+        small_config(tmp_path, address)

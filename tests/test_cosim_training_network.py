@@ -1,4 +1,7 @@
-"""From a configuration to a network: every kind of stage, what stands in a circuit's place, errors."""
+"""From a configuration to a network: every kind of stage, what stands in a circuit's place, errors.
+
+Hopfield stages are in `test_cosim_training_hopfield`.
+"""
 
 from __future__ import annotations
 

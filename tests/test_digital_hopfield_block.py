@@ -84,20 +84,22 @@ def relative_error(found: Gradients, wanted: Gradients) -> float:
     return max(float((found[name] - g).norm() / g.norm()) for name, g in wanted.items())
 
 
-@pytest.mark.parametrize("name", BLOCKS)
-def test_nudging_and_unrolling_give_the_slope_of_the_loss(name: str) -> None:
-    block, x = make(BLOCKS[name]), draw_input(BLOCKS[name])
-    nudged = find_gradients(block, x, SETTLED)
-    unrolled = find_gradients(block, x, replace(SETTLED, gradient=Gradient.ID))
+@pytest.mark.parametrize(("name", "free_steps"), [("dense", 110), ("conv", 110), ("pool", 60)])
+def test_nudging_and_unrolling_give_the_slope_of_the_loss(name: str, free_steps: int) -> None:
+    phases = replace(SETTLED, free_steps=free_steps)
+    block, x = make(BLOCKS[name], phases), draw_input(BLOCKS[name], 4)
+    nudged = find_gradients(block, x, phases)
+    unrolled = find_gradients(block, x, replace(phases, gradient=Gradient.ID))
     assert relative_error(nudged, unrolled) < 1e-8
-    clamped = [(s == 0) | (s == 1) for s in block.relax(x).states]
+    relaxed = block.relax(x)
+    assert relaxed.change < 1e-13
+    clamped = [(s == 0) | (s == 1) for s in relaxed.states]
     assert any(bool(c.any()) for c in clamped)
     generator = torch.Generator().manual_seed(4)
     values = {"x": x, **{key: p.data for key, p in block.named_parameters()}}
-    for key, gradient in unrolled.items():  # along the gradient itself, which has its size, and three ways at random
-        directions = [gradient / gradient.norm()]
-        directions += [torch.randn(gradient.shape, generator=generator, dtype=x.dtype) for _ in range(3)]
-        for direction in directions:
+    for key, gradient in unrolled.items():  # along the gradient itself, which has its size, and a way at random
+        drawn = torch.randn(gradient.shape, generator=generator, dtype=x.dtype)
+        for direction in (gradient / gradient.norm(), drawn):
             losses, step = [], 1e-5
             for sign in (1, -1):
                 values[key] += sign * step * direction
@@ -179,8 +181,12 @@ def test_a_sample_without_a_loss_gradient_is_left_alone() -> None:
     assert bool(torch.isfinite(x.grad).all())
 
 
-def make_chain(phases: HopfieldPhases, *, channels: int = 8, seed: int = 0) -> FfEbm:
-    """The paper's chain on 8x8 images: conv, pool, batch norm and a Hopfield block, twice, then a readout."""
+def make_chain(phases: HopfieldPhases, *, channels: int = 8, seed: int = 0, normed: bool = False) -> FfEbm:
+    """The paper's chain on 8x8 images: conv, pool, batch norm and a Hopfield block, twice, then a readout.
+
+    Normed, there is a batch norm before the readout too, which is not the paper's: without it the weights of the second
+    block grow in training until it does not settle.
+    """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     links: list[tuple[nn.Module, nn.Module]] = []
@@ -190,25 +196,26 @@ def make_chain(phases: HopfieldPhases, *, channels: int = 8, seed: int = 0) -> F
         config = HopfieldConfig(input_shape=(after, size, size), couplings=(ConvCoupling(channels=after),), slope=0.5)
         conv = nn.Conv2d(before, after, 3, padding=1, bias=False)
         links.append((nn.Sequential(conv, pool, norm), HopfieldBlock(config, phases=phases, generator=generator)))
-    return FfEbm(links, nn.Sequential(nn.Flatten(), nn.Linear(2 * channels * 16, 10)))
+    norm = nn.BatchNorm2d(2 * channels, affine=False) if normed else nn.Identity()
+    return FfEbm(links, nn.Sequential(norm, nn.Flatten(), nn.Linear(2 * channels * 16, 10)))
 
 
 def test_the_chain_has_the_same_gradients_either_way_at_the_papers_nudge() -> None:
     digits = load_digits(test_size=360, seed=0)
-    x, y = digits.scaled(digits.train.pixels[:64]).double(), digits.train.labels[:64]
+    x, y = digits.scaled(digits.train.pixels[:32]).double(), digits.train.labels[:32]
 
     def find(phases: HopfieldPhases) -> Gradients:
         model, leaf = make_chain(phases).double(), x.clone().requires_grad_()
         nn.functional.cross_entropy(model(leaf), y).backward()
         for block in model.energy:
             assert isinstance(block, HopfieldBlock)
-            assert block.smallest_eigenvalue() > 0
             assert block.free_change is not None
             assert block.free_change < 1e-14
         assert leaf.grad is not None
         return {"x": leaf.grad, **{name: p.grad for name, p in model.named_parameters() if p.grad is not None}}
 
-    settled = HopfieldPhases(free_steps=60, nudged_steps=40)
+    settled = HopfieldPhases(free_steps=20, nudged_steps=15)
+    assert all(block.smallest_eigenvalue() > 0 for block in make_chain(settled).energy)
     wanted = find(replace(settled, gradient=Gradient.ID))
     assert len(wanted) == 9
     # What is left is units that change sides between the two nudges; in other draws of the weights it is up to 4e-4 in
@@ -220,11 +227,11 @@ def test_the_chain_has_the_same_gradients_either_way_at_the_papers_nudge() -> No
             assert float(g.norm() / wanted[name].norm()) == pytest.approx(1, abs=ratio), (beta, name)
 
 
-def train(phases: HopfieldPhases, *, epochs: int) -> tuple[float, list[float]]:
-    """Train the chain on digits; return the held-out accuracy and the loss of each batch."""
+def train(phases: HopfieldPhases, *, epochs: int, n: int | None = None) -> tuple[float, list[float]]:
+    """Train the chain on the first n digits; return the held-out accuracy and the loss of each batch."""
     digits = load_digits(test_size=360, seed=0)
-    x, y = digits.scaled(digits.train.pixels), digits.train.labels
-    model, generator, losses = make_chain(phases), torch.Generator().manual_seed(0), []
+    x, y = digits.scaled(digits.train.pixels[:n]), digits.train.labels[:n]
+    model, generator, losses = make_chain(phases, normed=True), torch.Generator().manual_seed(0), []
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(epochs):
         for rows in torch.randperm(len(x), generator=generator).split(32):
@@ -240,14 +247,15 @@ def train(phases: HopfieldPhases, *, epochs: int) -> tuple[float, list[float]]:
 
 
 def test_the_papers_chain_learns_digits_without_a_circuit() -> None:
-    accuracy, losses = train(HopfieldPhases(free_steps=15, nudged_steps=5), epochs=3)
+    # Every free phase settles, or its warning would be an error.
+    accuracy, losses = train(HopfieldPhases(free_steps=15, nudged_steps=5, tolerance=1e-4), epochs=1)
     assert accuracy > 0.93
     assert losses[0] > 1.5
     assert losses[-1] < 0.3
 
 
 def test_training_is_the_same_to_the_bit_each_time() -> None:
-    runs = [train(HopfieldPhases(free_steps=4, nudged_steps=2), epochs=1) for _ in range(2)]
+    runs = [train(HopfieldPhases(free_steps=4, nudged_steps=2), epochs=1, n=320) for _ in range(2)]
     assert runs[0] == runs[1]
 
 

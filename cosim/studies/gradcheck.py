@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from torch import Tensor, nn
 
+from digital.hopfield import Gradient as HopfieldGradient
 from digital.losses import cross_entropy
 
 from ..analog_block import AnalogBlock, Gradient
@@ -35,7 +36,7 @@ from ..training.run_folder import RunFolder
 from ..training.trainer import LOSSES, Loss
 from ..twin import twin
 from .gradcheck_plot import plot_gradcheck
-from .gradient_probe import GradientProbe, off_the_edges, with_beta
+from .gradient_probe import GradientProbe, off_the_edges, with_beta, with_hopfield_gradient
 
 COSINE_LIMIT = 0.9999
 NORM_LIMIT = 1e-3
@@ -201,7 +202,7 @@ def check_network(
     loss_of: Loss = cross_entropy,
     seed: int = 0,
 ) -> GradcheckReport:
-    """Check the gradients of a loss of a network with analog blocks.
+    """Check the gradients of a loss of a network with analog blocks; hopfield blocks among them are unrolled for ID.
 
     Args:
         network: any module that contains `AnalogBlock`s.
@@ -216,7 +217,9 @@ def check_network(
         the report, without a plot.
     """
     network, ideal = off_the_edges(network), Converters.ideal()
-    exact = GradientProbe(twin(network, simulator=newton, gradient=Gradient.IMPLICIT, converters=ideal), x, y, loss_of)
+    unrolled = with_hopfield_gradient(network, HopfieldGradient.ID)
+    network = with_hopfield_gradient(network, HopfieldGradient.EP)
+    exact = GradientProbe(twin(unrolled, simulator=newton, gradient=Gradient.IMPLICIT, converters=ideal), x, y, loss_of)
     reference = exact.gradients()
     generator = np.random.default_rng(seed)
     differences = {name: exact.differences(name, gradient, generator) for name, gradient in reference.items()}

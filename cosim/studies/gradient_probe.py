@@ -2,6 +2,7 @@
 
 import copy
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from typing import final
 
@@ -9,6 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from digital.hopfield import Gradient as HopfieldGradient
+from digital.hopfield import HopfieldBlock, HopfieldPhases
 
 from ..analog_block import AnalogBlock
 from ..conductance import Conductance
@@ -33,8 +37,21 @@ def off_the_edges(network: nn.Module) -> nn.Module:
 
 
 def with_beta(network: nn.Module, beta: float) -> nn.Module:
-    """Return a copy whose blocks are nudged by another beta, every other setting as it is."""
-    return replace_blocks(network, lambda block: block.configured(settings=replace(block.settings, beta=beta)))
+    """Return a copy whose blocks, hopfield ones too, are nudged by another beta, every other setting as it is."""
+    copied = replace_blocks(network, lambda block: block.configured(settings=replace(block.settings, beta=beta)))
+    return _with_phases(copied, lambda phases: replace(phases, beta=beta))
+
+
+def with_hopfield_gradient(network: nn.Module, gradient: HopfieldGradient) -> nn.Module:
+    """Return a copy whose hopfield blocks have their gradients from nudged phases, or from unrolling."""
+    return _with_phases(copy.deepcopy(network), lambda phases: replace(phases, gradient=gradient))
+
+
+def _with_phases(network: nn.Module, change: Callable[[HopfieldPhases], HopfieldPhases]) -> nn.Module:
+    for module in network.modules():
+        if isinstance(module, HopfieldBlock):
+            module.phases = change(module.phases)
+    return network
 
 
 @final

@@ -96,7 +96,6 @@ def list_blocks(config: Config | None, metrics: Sequence[Metrics], shapes: Shape
         suffixes = tuple(f".{quantity}" for quantity in QUANTITIES)
         observed = [name.rpartition(".")[0] for entry in metrics for name in entry if name.endswith(suffixes)]
         return tuple(_with_observations(BlockSummary(name=name), metrics) for name in dict.fromkeys(observed))
-    stages = [stage for stage in config.network.stages if isinstance(stage, AnalogStage)]
     blocks = (
         BlockSummary(
             name=name,
@@ -105,7 +104,8 @@ def list_blocks(config: Config | None, metrics: Sequence[Metrics], shapes: Shape
             polarity=stage.polarity,
             is_circuit=config.gradient is not GradientKind.BACKPROP,
         )
-        for k, (name, stage) in enumerate(zip(config.network.block_names, stages, strict=True))
+        for k, (stage, name) in enumerate(config.network.energy_blocks)
+        if isinstance(stage, AnalogStage)
     )
     return tuple(_with_observations(block, metrics) for block in blocks)
 
@@ -124,7 +124,7 @@ def _with_observations(block: BlockSummary, metrics: Sequence[Metrics]) -> Block
 
 
 def _n_inputs(stage: AnalogStage, k: int, shapes: Shapes) -> int | None:
-    """Return how many inputs the k-th block has; only a checkpoint tells those of an input crossbar."""
+    """Return how many inputs the k-th energy block has; only a checkpoint tells those of an input crossbar."""
     first = stage.layers[0].size
     if stage.drive is Drive.CURRENT:
         return first

@@ -1,9 +1,11 @@
 """What a training run is: the sections of a configuration file, with their units, defaults and limits.
 
 Takes: the tables of a TOML file. Gives: an immutable `Config`. Must not know: torch, run folders.
-Inside an analog stage numbers are dimensionless, in units of the stage's `v_unit_v` and `g_unit_s`.
+Inside an analog stage numbers are dimensionless, in units of the stage's `v_unit_v` and `g_unit_s`; in a hopfield stage
+there are no others.
 """
 
+import math
 from collections import Counter
 from enum import Enum
 from typing import Annotated, Any, Literal, final
@@ -42,11 +44,11 @@ class ImageChoice(Enum):
 
 
 class GradientKind(Enum):
-    """What trains the analog stages, or stands in their place."""
+    """What trains the energy blocks, or stands in place of the analog ones."""
 
     EP = "ep"  # nudged phases
-    IMPLICIT = "implicit"  # the circuit's exact gradient, by implicit differentiation
-    BACKPROP = "backprop"  # no circuit: tanh layers of the same sizes
+    IMPLICIT = "implicit"  # the circuit's exact gradient; through a hopfield stage's steps from the free state on
+    BACKPROP = "backprop"  # no circuit: tanh layers of the same sizes; hopfield stages have no such twin
 
 
 class LossKind(Enum):
@@ -77,6 +79,21 @@ class ScheduleKind(Enum):
     ONE_CYCLE = "one_cycle"
     COSINE = "cosine"
     CONSTANT = "constant"
+
+
+class LastLayerKind(Enum):
+    """What the last layer of a hopfield stage does with its current."""
+
+    LINEAR = "linear"  # s = c
+    CLAMPED = "clamped"  # s = clamp(a c, 0, 1), as in the other layers
+
+
+class HopfieldScaling(Enum):
+    """By what a sample's loss gradient is multiplied before it nudges a hopfield stage."""
+
+    BATCH = "batch"  # the batch size, as the loss is a mean: the sample's own gradient
+    PER_SAMPLE = "per_sample"  # the largest of each sample gives beta
+    NONE = "none"
 
 
 class Section(BaseModel):
@@ -263,6 +280,57 @@ class AnalogStage(Section):
         return self
 
 
+@final
+class ConvCouplingSection(Section):
+    """A convolution from one layer of a hopfield stage to the next; `pool` is a max-pool inside the energy."""
+
+    kind: Literal["conv"]
+    channels: Count
+    kernel: Count = 3
+    stride: Count = 1
+    padding: Margin = 1
+    pool: Annotated[int, Field(ge=2)] | None = None
+    bias: bool = True
+
+
+@final
+class DenseCouplingSection(Section):
+    """A matrix from every unit of a layer of a hopfield stage to the `size` units of the next."""
+
+    kind: Literal["dense"]
+    size: Count
+    bias: bool = True
+
+
+CouplingSection = Annotated[ConvCouplingSection | DenseCouplingSection, Field(discriminator="kind")]
+
+
+def _read_slope(value: Any) -> Any:
+    """Take a number or a list of numbers; a union of both would report each mistake twice."""
+    given = value if isinstance(value, list | tuple) else [value]
+    is_right = all(isinstance(a, int | float) and not isinstance(a, bool) and 0 < a < math.inf for a in given)
+    if not given or not is_right:
+        raise ValueError(f"{value!r} is no slope; write a number above zero, or a list, one for each layer with a box")
+    return tuple(map(float, given)) if isinstance(value, list | tuple) else float(value)
+
+
+@final
+class HopfieldStage(Section):
+    """An energy block without a circuit: a deep Hopfield network, whose first layer the sample enters as currents.
+
+    `slope` is of the layers in [0, 1], one number for all or one each. Without `goe_variance` convolutional weights
+    start as torch's do, with it as the paper's.
+    """
+
+    kind: Literal["hopfield"]
+    couplings: Annotated[tuple[CouplingSection, ...], Field(strict=False, min_length=1)]
+    name: Name | None = None
+    slope: Annotated[float | tuple[float, ...], BeforeValidator(_read_slope)] = 0.5
+    last_layer: Annotated[LastLayerKind, _READ_LOOSELY] = LastLayerKind.LINEAR
+    input_bias: bool = False
+    goe_variance: Positive | None = None
+
+
 DigitalStage = (
     FlattenStage
     | LinearStage
@@ -278,32 +346,37 @@ DigitalStage = (
 )
 
 StageSection = Annotated[
-    DigitalStage | AnalogStage,
+    DigitalStage | AnalogStage | HopfieldStage,
     Field(discriminator="kind"),
 ]
 
 
 @final
 class NetworkSection(Section):
-    """`[network]`: the stages in order; what stands behind the last analog one is the readout."""
+    """`[network]`: the stages in order; what stands behind the last energy block is the readout."""
 
     stages: Annotated[tuple[StageSection, ...], Field(strict=False, min_length=1)]
 
     @model_validator(mode="after")
     def _check(self) -> "NetworkSection":
-        names = self.block_names
+        names = [name for _, name in self.energy_blocks]
         if not names:
-            raise ValueError("there is no stage of kind 'analog'; a network needs at least one")
+            raise ValueError("there is no stage of kind 'analog' or 'hopfield'; a network needs at least one")
         repeated = [name for name, count in Counter(names).items() if count > 1]
         if repeated:
-            raise ValueError(f"two analog stages are called '{repeated[0]}'; rename one")
+            raise ValueError(f"two energy blocks are called '{repeated[0]}'; rename one")
         return self
 
     @property
+    def energy_blocks(self) -> "tuple[tuple[AnalogStage | HopfieldStage, str], ...]":
+        """The analog and hopfield stages in order with their names: their own, or block1, block2, ..."""
+        stages = [stage for stage in self.stages if isinstance(stage, AnalogStage | HopfieldStage)]
+        return tuple((stage, stage.name or f"block{k}") for k, stage in enumerate(stages, start=1))
+
+    @property
     def block_names(self) -> tuple[str, ...]:
-        """Names of the analog stages in order: their own, or block1, block2, ..."""
-        analog = [stage for stage in self.stages if isinstance(stage, AnalogStage)]
-        return tuple(stage.name or f"block{k}" for k, stage in enumerate(analog, start=1))
+        """Names of the analog stages in order; the numbers of those without one count hopfield stages too."""
+        return tuple(name for stage, name in self.energy_blocks if isinstance(stage, AnalogStage))
 
 
 @final
@@ -322,6 +395,12 @@ class SimulatorSection(Section):
     chunk: Count = 32
     dask: Annotated[str, Field(pattern=r"^[a-z]+://.+$", examples=["tcp://localhost:8786"])] | None = None
 
+    @model_validator(mode="after")
+    def _check(self) -> "SimulatorSection":
+        if self.dask is not None and self.name is not SimulatorKind.NGSPICE:
+            raise ValueError(f'dask = "{self.dask}" is for name = "ngspice"; {self.name.value} runs in this process')
+        return self
+
 
 @final
 class PhasesSection(Section):
@@ -332,6 +411,22 @@ class PhasesSection(Section):
     scaling: Annotated[NudgeScaling, _READ_LOOSELY] = NudgeScaling.PER_SAMPLE
     difference_read: Annotated[DifferenceRead, _READ_LOOSELY] = DifferenceRead.SAMPLE_AND_HOLD
     parameter_read: Annotated[ParameterRead, _READ_LOOSELY] = ParameterRead.LOCAL
+
+
+@final
+class HopfieldSection(Section):
+    """`[hopfield]`: how every hopfield stage is relaxed, and nudged or differentiated; the paper's numbers.
+
+    `free_steps` is T1, at most if there is a `tolerance`, the largest change of a unit at which the free phase ends;
+    `nudged_steps` is T2. With `gradient = "implicit"` there is no nudge: backprop goes through T2 more steps.
+    """
+
+    free_steps: Count = 60
+    nudged_steps: Count = 20
+    tolerance: Positive | None = None
+    beta: Positive = 0.2
+    nudging: Annotated[Nudging, _READ_LOOSELY] = Nudging.CENTERED
+    scaling: Annotated[HopfieldScaling, _READ_LOOSELY] = HopfieldScaling.BATCH
 
 
 def _none_for(word: str) -> BeforeValidator:
@@ -386,6 +481,7 @@ class Config(Section):
     data: DataSection = DataSection()
     simulator: SimulatorSection = SimulatorSection()
     phases: PhasesSection = PhasesSection()
+    hopfield: HopfieldSection = HopfieldSection()
     converters: ConvertersSection = ConvertersSection()
     training: TrainingSection = TrainingSection()
 
@@ -393,4 +489,15 @@ class Config(Section):
     def _check(self) -> "Config":
         if self.training.batch_size == 1 and any(isinstance(s, BatchNormStage) for s in self.network.stages):
             raise ValueError("training.batch_size = 1, but a batch_norm stage needs two samples or more")
+        blocks = self.network.energy_blocks
+        if self.gradient is GradientKind.BACKPROP and any(isinstance(stage, HopfieldStage) for stage, _ in blocks):
+            raise ValueError(
+                'gradient = "backprop" puts tanh layers in place of analog stages, but there is a hopfield stage; set '
+                '"ep" or "implicit"'
+            )
         return self
+
+    @property
+    def has_circuit(self) -> bool:
+        """Whether there is anything for a simulator to relax."""
+        return self.gradient is not GradientKind.BACKPROP and bool(self.network.block_names)

@@ -163,18 +163,27 @@ def _example_of(schema: Tables) -> str:
     names = list(schema.get("properties", {}))
     if "bits" in names:
         return "{ bits = 8 }"
-    return f"a table with {', '.join(names)}" if names else 'a table, as { kind = "flatten" }'
+    if names:
+        return f"a table with {', '.join(names)}"
+    kinds = list(schema.get("discriminator", {}).get("mapping", {}))
+    kind = "flatten" if "flatten" in kinds or not kinds else kinds[0]
+    return f'a table, as {{ kind = "{kind}" }}'
 
 
 def _nearest_key(place: Place, allowed: Sequence[str]) -> str:
-    """Name the key that was meant: of this name in other tables, alike in this one, or alike in another."""
+    """Name the key that was meant: of this name in other tables, alike in this one, or alike in another.
+
+    A key that only other kinds of stages have at this place is not looked for elsewhere.
+    """
     name = str(place.path[-1])
     here = ".".join("N" if isinstance(key, int) else key for key in place.path)
-    keys: dict[str, list[str]] = {}
-    for path in _list_keys(Config.model_json_schema()):
-        if path != here:  # another kind of stage may have it
-            keys.setdefault(path.rsplit(".", 1)[-1], []).append(path)
     near = _nearest(name, allowed)
+    paths = _list_keys(Config.model_json_schema())
+    if here in paths:
+        return near
+    keys: dict[str, list[str]] = {}
+    for path in paths:
+        keys.setdefault(path.rsplit(".", 1)[-1], []).append(path)
     alike = [name] if name in keys else difflib.get_close_matches(name, keys, n=1, cutoff=0.75) if near == "." else []
     return f"; did you mean {' or '.join(repr(path) for path in keys[alike[0]][:3])}?" if alike else near
 

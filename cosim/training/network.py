@@ -1,7 +1,7 @@
 """From a configuration to a torch network: the only place that knows both the file's words and the modules.
 
 Takes: a `Config` and the shape of an image. Gives: an `FfEbm` whose energy blocks are `AnalogBlock`s, or tanh layers in
-their place. Must not know: how it is trained.
+their place, and `HopfieldBlock`s. Must not know: how it is trained.
 """
 
 from collections import Counter as Count
@@ -19,6 +19,18 @@ from digital import image_stages, module_stage
 from digital import stages as digital
 from digital.errors import StageError
 from digital.ff_ebm import FfEbm
+from digital.hopfield import (
+    ConvCoupling,
+    DenseCoupling,
+    HopfieldBlock,
+    HopfieldConfig,
+    HopfieldPhases,
+    LastLayer,
+    NudgeScaling,
+    Nudging,
+)
+from digital.hopfield import Gradient as HopfieldGradient
+from digital.hopfield.couplings import Coupling
 from digital.stages import Shape, Stage
 from digital.tanh_layers import TanhLayers
 
@@ -33,12 +45,15 @@ from .config import (
     AveragePoolStage,
     BatchNormStage,
     Config,
+    ConvCouplingSection,
     ConverterSection,
     ConvStage,
+    CouplingSection,
     DigitalStage,
     FlattenStage,
     GainStage,
     GradientKind,
+    HopfieldStage,
     LinearStage,
     MaxPoolStage,
     ModuleStage,
@@ -64,7 +79,7 @@ def build_network(
         config: what to build.
         shape: of one image.
         n_classes: what the readout must give.
-        simulator: relaxes every block; None with `gradient = "backprop"`, which needs none.
+        simulator: relaxes every analog block; None where there is no circuit, see `Config.has_circuit`.
         generator: randomness of the blocks' initial weights; torch's own layers draw from its global one.
         k_over_q_v_per_k: V/K — as the simulator has it.
 
@@ -74,7 +89,7 @@ def build_network(
     Raises:
         ConfigError: if the stages do not fit one another or the data.
     """
-    names = iter(config.network.block_names)
+    names = iter([name for _, name in config.network.energy_blocks])
     links: list[tuple[nn.Module, nn.Module]] = []
     waiting: list[Stage] = []
     for index, section in enumerate(config.network.stages):
@@ -83,6 +98,11 @@ def build_network(
             block = energy_block(section, next(names), shape, where, k_over_q_v_per_k)
             links.append((digital.chain(waiting), _energy_module(config, block, simulator, generator)))
             waiting, shape = [], (block.n_outputs,)
+            continue
+        if isinstance(section, HopfieldStage):
+            network = hopfield_config(section, next(names), shape, where)
+            links.append((digital.chain(waiting), _hopfield_module(config, section, network, generator)))
+            waiting, shape = [], network.output_shape
             continue
         try:
             waiting.append(digital_stage(section, shape))
@@ -115,6 +135,53 @@ def _energy_module(
         gradient=Gradient(config.gradient.value),
         generator=generator,
     )
+
+
+def hopfield_config(section: HopfieldStage, name: str, shape: Shape, where: str) -> HopfieldConfig:
+    """Return layers and couplings of a hopfield stage.
+
+    Args:
+        section: the stage.
+        name: of the block.
+        shape: of one sample that enters, and so of the first layer.
+        where: the stage's place, for errors.
+
+    Raises:
+        ConfigError: if couplings or slopes do not fit.
+    """
+    try:
+        return HopfieldConfig(
+            input_shape=shape,
+            couplings=tuple(_coupling(coupling) for coupling in section.couplings),
+            slope=section.slope,
+            last_layer=LastLayer(section.last_layer.value),
+            input_bias=section.input_bias,
+            name=name,
+        )
+    except StageError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _coupling(section: CouplingSection) -> Coupling:
+    if isinstance(section, ConvCouplingSection):
+        return ConvCoupling(**section.model_dump(exclude={"kind"}))
+    return DenseCoupling(size=section.size, bias=section.bias)
+
+
+def _hopfield_module(
+    config: Config, section: HopfieldStage, network: HopfieldConfig, generator: torch.Generator
+) -> HopfieldBlock:
+    s = config.hopfield
+    phases = HopfieldPhases(
+        free_steps=s.free_steps,
+        nudged_steps=s.nudged_steps,
+        tolerance=s.tolerance,
+        gradient=HopfieldGradient.EP if config.gradient is GradientKind.EP else HopfieldGradient.ID,
+        beta=s.beta,
+        nudging=Nudging(s.nudging.value),
+        scaling=NudgeScaling(s.scaling.value),
+    )
+    return HopfieldBlock(network, phases=phases, goe_variance=section.goe_variance, generator=generator)
 
 
 def tanh_layers(block: EnergyBlock) -> TanhLayers:

@@ -54,9 +54,14 @@ def set_up(config: Config, simulator: AbstractSimulator | None, console: Console
         console: shows the progress of a download.
 
     Raises:
-        ConfigError: if the stages do not fit.
+        ConfigError: if the stages do not fit, or a simulator is given to hopfield stages only.
         DataError: if the images are not there, or cannot be split as asked.
     """
+    if simulator is not None and not config.network.block_names:
+        raise ConfigError(
+            f"network.stages: hopfield stages only, so there is no circuit for the simulator {simulator.name}, nor for "
+            'gradcheck; to compare the gradients of hopfield stages, train with gradient = "ep" and "implicit"'
+        )
     data = load_data(config.data, console)
     generator = torch.Generator().manual_seed(config.training.seed)
     torch.manual_seed(config.training.seed)
@@ -164,6 +169,11 @@ def evaluate(
     if simulator is not None:
         if config.gradient is GradientKind.BACKPROP:
             raise ConfigError(f'{run}: gradient = "backprop" has no circuit that {simulator.value} could relax')
+        if not config.has_circuit:
+            raise ConfigError(
+                f"{run}: its energy blocks are hopfield stages, no circuit that {simulator.value} could relax; leave "
+                "--simulator out"
+            )
         section = config.simulator.model_copy(update={"name": simulator})
         config = config.model_copy(update={"simulator": section})
     with closing(_Simulator(config)) as built:
@@ -182,8 +192,7 @@ class _Simulator:
     """The simulator of a configuration, if it has a circuit."""
 
     def __init__(self, config: Config) -> None:
-        has_circuit = config.gradient is not GradientKind.BACKPROP
-        self.built = build_simulator(config.simulator) if has_circuit else None
+        self.built = build_simulator(config.simulator) if config.has_circuit else None
 
     def close(self) -> None:
         """Release what the simulator holds."""
@@ -264,7 +273,6 @@ def _result(
 ) -> Result:
     """Return the result from the scores on the images held out and on the others."""
     config, best = setup.config, tally.best
-    has_circuit = config.gradient is not GradientKind.BACKPROP
     return Result(
         run=run,
         test_accuracy=scores[0].accuracy,
@@ -278,10 +286,10 @@ def _result(
         n_test=len(setup.data.test),
         wall_s=wall_s,
         counts=counts,
-        simulator=config.simulator.name.value if has_circuit else None,
+        simulator=config.simulator.name.value if config.has_circuit else None,
         gradient=config.gradient.value,
         seed=config.training.seed,
-        versions=_versions(config) if has_circuit else collect_versions(),
+        versions=_versions(config) if config.has_circuit else collect_versions(),
     )
 
 

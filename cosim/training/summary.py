@@ -13,14 +13,14 @@ from circuits.energy_block import Polarity
 
 from .block_summary import BlockSummary, list_blocks
 from .checkpoints import FILE_NAMES
-from .config import AnalogStage, Config, ConvStage, GradientKind, LinearStage, ModuleStage
+from .config import AnalogStage, Config, ConvStage, GradientKind, HopfieldStage, LinearStage, ModuleStage
 from .run_contents import RunContents, Shapes, read_contents
 from .run_folder import Metrics
 
 WIDTH: Final = 79
 LABEL: Final = 12  # columns of the labels on the left
 COUNTS: Final = ("relaxations", "iterations", "dac_conversions", "adc_conversions")
-CONDUCTANCES: Final = re.compile(r"model/energy\.(\d+)\.g_(?:plus|minus)\.")  # of the k-th analog stage
+CONDUCTANCES: Final = re.compile(r"model/energy\.(\d+)\.g_(?:plus|minus)\.")  # of the k-th energy block
 MOMENTS: Final = ("exp_avg", "momentum_buffer")  # Adam's and SGD's: one for each trained tensor, and of its shape
 
 
@@ -215,12 +215,13 @@ def _count_weights(config: Config | None, shapes: Shapes) -> WeightCount | None:
     """Count what a checkpoint holds: every trained tensor has a moment, buffers have none."""
     if config is None or not shapes:
         return None
-    polarities = [stage.polarity for stage in config.network.stages if isinstance(stage, AnalogStage)]
+    blocks = enumerate(config.network.energy_blocks)
+    polarities = {k: stage.polarity for k, (stage, _) in blocks if isinstance(stage, AnalogStage)}
     trained = conductances = devices = 0
     for name, shape in shapes.items():
         if name.startswith("optimizer/") and name.rpartition("/")[2] in MOMENTS:
             trained += math.prod(shape)
-        elif (found := CONDUCTANCES.match(name)) and int(found[1]) < len(polarities):
+        elif (found := CONDUCTANCES.match(name)) and int(found[1]) in polarities:
             conductances += math.prod(shape)
             devices += math.prod(shape) * (2 if polarities[int(found[1])] is Polarity.DIFFERENTIAL else 1)
     if trained < conductances:  # no optimiser of ours
@@ -229,13 +230,15 @@ def _count_weights(config: Config | None, shapes: Shapes) -> WeightCount | None:
 
 
 def _describe_stages(config: Config) -> str:
-    """Return the stages in order, analog ones by name."""
-    names = iter(config.network.block_names)
+    """Return the stages in order, energy blocks by name."""
+    names = iter([name for _, name in config.network.energy_blocks])
     texts = []
     for stage in config.network.stages:
         match stage:
             case AnalogStage():
                 texts.append(f"[{next(names)}]")
+            case HopfieldStage():
+                texts.append(f"hopfield [{next(names)}]")
             case LinearStage():
                 texts.append(f"linear {stage.size}")
             case ConvStage():
@@ -251,7 +254,10 @@ def _describe_training(config: Config) -> str:
     t = config.training
     where = _simulator(config)
     how = f"gradient {config.gradient.value}" + ("" if where is None else f" in {where}")
-    beta = f", beta {config.phases.beta:g}" if config.gradient is GradientKind.EP else ""
+    betas = [f", beta {config.phases.beta:g}"] if config.has_circuit else []
+    if any(isinstance(stage, HopfieldStage) for stage in config.network.stages):
+        betas.append(f", hopfield beta {config.hopfield.beta:g}")
+    beta = "".join(betas) if config.gradient is GradientKind.EP else ""
     return (
         f"{how}{beta}, {t.loss.value}, {t.optimizer.value} at {t.learning_rate:g} ({t.schedule.value}), "
         f"batches of {t.batch_size}, seed {t.seed}"
@@ -260,7 +266,7 @@ def _describe_training(config: Config) -> str:
 
 def _simulator(config: Config) -> str | None:
     """Return the simulator's name; None where there is no circuit."""
-    return None if config.gradient is GradientKind.BACKPROP else config.simulator.name.value
+    return config.simulator.name.value if config.has_circuit else None
 
 
 def _number(values: Mapping[str, Any], name: str) -> float:
