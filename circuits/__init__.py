@@ -6,6 +6,7 @@ from .block_layout import build
 from .builder import CircuitBuilder
 from .circuit import Circuit
 from .clamp import Clamp
+from .convolution import Convolution
 from .crossbar import Crossbar, UnitNodes
 from .diode import DiodeModel
 from .elements import Capacitors, CurrentSources, Diodes, Resistors, VoltageSources
@@ -21,6 +22,7 @@ __all__ = [
     "CircuitBuilder",
     "CircuitError",
     "Clamp",
+    "Convolution",
     "Crossbar",
     "CurrentSources",
     "DiodeModel",

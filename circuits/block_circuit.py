@@ -45,7 +45,8 @@ class BlockCircuit:
         """Return the conductance of every device.
 
         Args:
-            plus: G+ of each crossbar by name, [n_rows, n_columns] in units of g_unit.
+            plus: G+ of each crossbar by name, in units of g_unit: [n_rows, n_columns], of a convolution the kernel
+                [channels, channels before, kernel, kernel], of a convolved layer's bias [1, channels].
             minus: G- likewise; empty with single polarity.
 
         Returns:
@@ -65,7 +66,7 @@ class BlockCircuit:
                         f"block '{self.block.name}': G{sign} of crossbar '{crossbar.name}' must have shape "
                         f"{crossbar.shape}, got {found}"
                     )
-                conductance_s[devices] = values[crossbar.name] * self.block.g_unit_s
+                conductance_s[devices] = crossbar.wiring.spread(values[crossbar.name]) * self.block.g_unit_s
         return conductance_s
 
     def drives(self, x: Floats, nudge: Floats | None = None) -> Floats:
@@ -123,14 +124,9 @@ class BlockCircuit:
         if self.inputs is None:
             raise CircuitError(f"block '{self.block.name}' is current-driven; it has no input sources to read")
         crossbar = next(crossbar for crossbar in self.crossbars if crossbar.rows is self.inputs)
-        rows, columns = self.inputs, crossbar.columns
-        plus, minus = crossbar.plus, crossbar.minus
+        i_p, i_n = crossbar.row_currents(conductance_s, voltage_v)
         unit_a = self.block.g_unit_s * self.block.v_unit_v
-        if rows.n is None or columns.n is None or minus is None:
-            return _row_currents(voltage_v, rows.p, [(conductance_s[plus[0]], columns.p)]) / unit_a
-        i_p = [(conductance_s[plus[0]], columns.p), (conductance_s[minus[0]], columns.n)]
-        i_n = [(conductance_s[plus[1]], columns.n), (conductance_s[minus[1]], columns.p)]
-        return (_row_currents(voltage_v, rows.p, i_p) - _row_currents(voltage_v, rows.n, i_n)) / (2.0 * unit_a)
+        return i_p / unit_a if i_n is None else (i_p - i_n) / (2.0 * unit_a)
 
     def mirrored_voltages(self, states: Sequence[Floats], x: Floats, *, bias: float = 1.0) -> Floats:
         """Return node voltages rebuilt from states, as the digital side knows them: v_p = v_unit s, v_n = -v_p.
@@ -168,11 +164,3 @@ class BlockCircuit:
                 v = voltage_v[:, nodes.p]
                 clamped += int(((v > layer.clamp.high_v - n_vt) | (v < layer.clamp.low_v + n_vt)).sum())
         return clamped / max(1, len(voltage_v) * sum(layer.size for layer in self.block.layers))
-
-
-def _row_currents(voltage_v: Floats, rows: Indices, devices: list[tuple[Floats, Indices]]) -> Floats:
-    """Return sum over the devices of g (v_row - v_column), [batch, n_rows]."""
-    total = np.zeros((len(voltage_v), len(rows)))
-    for g, columns in devices:
-        total += voltage_v[:, rows] * g.sum(axis=1) - voltage_v[:, columns] @ g.T
-    return total

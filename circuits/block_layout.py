@@ -1,9 +1,9 @@
 """Lay out the circuit of an energy block: nodes and devices group by group, from index arrays.
 
-Only the names are made one by one; everything else is an array per group, for a block has up to 1e6 devices.
+Only the names of nodes are made one by one; everything else is an array per group, for a block has up to 1e7 devices.
 """
 
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import final
 
 import numpy as np
@@ -11,10 +11,13 @@ import numpy as np
 from .arrays import Floats, Indices, frozen_floats, frozen_indices
 from .block_circuit import BlockCircuit
 from .circuit import Circuit
+from .convolution import convolution_wiring
 from .crossbar import Crossbar, UnitNodes
 from .diode import DiodeModel
 from .elements import CurrentSources, Diodes, Resistors, VoltageSources
-from .energy_block import Drive, EnergyBlock, Polarity
+from .energy_block import Drive, EnergyBlock, NodeLayer, Polarity
+from .names import JoinedNames, PairNames
+from .wiring import AbstractWiring, DenseWiring, SharedBiasWiring
 
 
 @final
@@ -27,8 +30,9 @@ class _Layout:
         self.nodes: list[str] = ["0"]
         self.labels: list[str] = ["ground"]
         self.image: list[int] = [0]
-        self.resistor_names: list[str] = []
-        self.resistor_ends: list[Indices] = []
+        self.resistor_names: list[Sequence[str]] = []
+        self.n_resistors = 0
+        self.resistor_ends: list[tuple[Indices, Indices]] = []
         self.resistor_values: list[Floats] = []
 
     def units(self, names: list[str], labels: list[str]) -> UnitNodes:
@@ -42,29 +46,45 @@ class _Layout:
         p = frozen_indices(np.arange(start, start + size))
         return UnitNodes(p=p, n=frozen_indices(p + size) if len(self.signs) > 1 else None)
 
-    def resistors(self, names: list[str], a: Indices, b: Indices, value_s: float) -> Indices:
+    def resistors(self, names: Sequence[str], a: Indices, b: Indices, value_s: float) -> Indices:
         """Add resistors and return their indices."""
-        first = len(self.resistor_names)
-        self.resistor_names += names
-        self.resistor_ends.append(np.stack([a, b]))
+        first = self.n_resistors
+        self.n_resistors += len(names)
+        self.resistor_names.append(names)
+        self.resistor_ends.append((a, b))
         self.resistor_values.append(np.full(len(names), value_s))
-        return np.arange(first, first + len(names))
+        return np.arange(first, self.n_resistors)
 
-    def crossbar(self, name: str, rows: UnitNodes, columns: UnitNodes) -> Crossbar:
-        """Add the devices of a crossbar: one a weight, or the four of a differential weight."""
-        shape = (len(rows), len(columns))
-        labels = [f"{name}_{i}_{j}" for i in range(shape[0]) for j in range(shape[1])]
+    def crossbar(self, name: str, rows: UnitNodes, columns: UnitNodes, wiring: AbstractWiring) -> Crossbar:
+        """Add the devices of a crossbar: one a pair of units, or four where units are differential."""
+        row, column = wiring.pairs()
+        i, j = row.ravel(), column.ravel()
 
         def devices(suffix: str, row_nodes: Indices, column_nodes: Indices) -> Indices:
-            a, b = np.repeat(row_nodes, shape[1]), np.tile(column_nodes, shape[0])
-            return self.resistors([f"{label}{suffix}" for label in labels], a, b, self.block.g_min_s).reshape(shape)
+            names = PairNames(prefix=name, row=i, column=j, suffix=suffix)
+            return self.resistors(names, row_nodes[i], column_nodes[j], self.block.g_min_s).reshape(row.shape)
 
         if rows.n is None or columns.n is None:
             plus, minus = np.stack([devices("", rows.p, columns.p)]), None
         else:
             plus = np.stack([devices("_pp", rows.p, columns.p), devices("_nn", rows.n, columns.n)])
             minus = frozen_indices(np.stack([devices("_pn", rows.p, columns.n), devices("_np", rows.n, columns.p)]))
-        return Crossbar(name=name, rows=rows, columns=columns, plus=frozen_indices(plus), minus=minus)
+        return Crossbar(name=name, rows=rows, columns=columns, wiring=wiring, plus=frozen_indices(plus), minus=minus)
+
+
+def _wiring(layer: NodeLayer, n_rows: int) -> AbstractWiring:
+    """Return how a layer is joined to the units before it."""
+    if layer.coupling is None:
+        return DenseWiring(n_rows=n_rows, n_columns=layer.size)
+    return convolution_wiring(layer.coupling)
+
+
+def _bias_wiring(layer: NodeLayer) -> AbstractWiring:
+    """Return how a layer is joined to the bias row: a weight a unit, or a channel of a convolved image."""
+    if layer.coupling is None:
+        return DenseWiring(n_rows=1, n_columns=layer.size)
+    channels = layer.coupling.channels
+    return SharedBiasWiring(channels=channels, positions=layer.size // channels)
 
 
 def _clamp_layers(layout: _Layout, layers: tuple[UnitNodes, ...]) -> tuple[Diodes, list[tuple[int, float]]]:
@@ -183,14 +203,15 @@ def build(block: EnergyBlock) -> BlockCircuit:
     )
     has_bias = any(layer.bias for layer in block.layers)
     bias = layout.units(["bias"], ["bias row"]) if has_bias else None
-    chain = layers if inputs is None else (inputs, *layers)
-    first = 2 if inputs is None else 1
-    crossbars = [
-        layout.crossbar(f"w{k}", rows, columns) for k, (rows, columns) in enumerate(pairwise(chain), start=first)
-    ]
+    crossbars = []
+    before = inputs
+    for k, (layer, nodes) in enumerate(zip(block.layers, layers, strict=True), start=1):
+        if before is not None:
+            crossbars.append(layout.crossbar(f"w{k}", before, nodes, _wiring(layer, len(before))))
+        before = nodes
     for k, (layer, nodes) in enumerate(zip(block.layers, layers, strict=True), start=1):
         if layer.bias and bias is not None:
-            crossbars.append(layout.crossbar(f"b{k}", bias, nodes))
+            crossbars.append(layout.crossbar(f"b{k}", bias, nodes, _bias_wiring(layer)))
     leaks = []
     for layer, nodes in zip(block.layers, layers, strict=True):
         if layer.leak_s > 0:
@@ -198,15 +219,14 @@ def build(block: EnergyBlock) -> BlockCircuit:
             names = [f"leak_{layout.nodes[k]}" for k in ends]
             leaks.append(layout.resistors(names, ends, np.zeros(len(ends), dtype=np.int64), layer.leak_s))
     diodes, rails = _clamp_layers(layout, layers)
-    ends = np.concatenate(layout.resistor_ends, axis=1) if layout.resistor_ends else np.zeros((2, 0))
     circuit = Circuit(
         name=block.name,
         nodes=tuple(layout.nodes),
         labels=tuple(layout.labels),
         resistors=Resistors(
-            names=tuple(layout.resistor_names),
-            a=ends[0],
-            b=ends[1],
+            names=JoinedNames(layout.resistor_names),
+            a=np.concatenate([a for a, _ in layout.resistor_ends]) if layout.resistor_ends else frozen_indices(()),
+            b=np.concatenate([b for _, b in layout.resistor_ends]) if layout.resistor_ends else frozen_indices(()),
             conductance_s=np.concatenate(layout.resistor_values) if layout.resistor_values else np.zeros(0),
         ),
         diodes=diodes,

@@ -1,4 +1,4 @@
-"""A crossbar: which devices of a circuit make up each weight between two groups of units."""
+"""A crossbar: which devices of a circuit make up each weight between two groups of units, dense or convolutional."""
 
 from dataclasses import dataclass
 from typing import final
@@ -6,6 +6,7 @@ from typing import final
 import numpy as np
 
 from .arrays import Floats, Indices
+from .wiring import AbstractWiring
 
 
 @final
@@ -39,27 +40,30 @@ class Crossbar:
     Args:
         name: "w1" for the crossbar into the first layer, "b1" for its bias row.
         rows, columns: the units it joins.
-        plus: [2, n_rows, n_columns] resistor index of G+ at p-p and n-n ([1, ...] with single polarity).
-        minus: [2, n_rows, n_columns] resistor index of G- at p-n and n-p; None with single polarity.
+        wiring: which row unit meets which column unit, and by which weight.
+        plus: [2, *pairs] resistor index of G+ at p-p and n-n ([1, ...] with single polarity); pairs as the wiring has
+            them, [n_rows, n_columns] in a dense crossbar.
+        minus: [2, *pairs] resistor index of G- at p-n and n-p; None with single polarity.
     """
 
     name: str
     rows: UnitNodes
     columns: UnitNodes
+    wiring: AbstractWiring
     plus: Indices
     minus: Indices | None
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(n_rows, n_columns)."""
-        return len(self.rows), len(self.columns)
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the weights: (n_rows, n_columns), or a kernel's."""
+        return self.wiring.shape
 
     def response_gradient(self, mean_v: Floats, response_v: Floats, v_unit_v: float) -> tuple[Floats, Floats | None]:
         """Return dL/dG+ and dL/dG- in units of loss per g_unit, summed over the batch.
 
-        Equation: dL/dG = mean over the two devices of (ma - mb)(ra - rb) / v_unit^2, which is D[1/2 (dv/v_unit)^2] over
-        beta2 - beta1; the mean, not the sum, because F = 2 g_unit v_unit^2 E. Expanded, so that no array of one entry
-        per device and sample is made.
+        Equation: dL/dG = sum over the weight's pairs of the mean over the two devices of (ma - mb)(ra - rb) / v_unit^2,
+        which is D[1/2 (dv/v_unit)^2] over beta2 - beta1; of the two devices the mean, not the sum, because
+        F = 2 g_unit v_unit^2 E.
 
         Args:
             mean_v: [batch, n_nodes] V — mean of the two phases.
@@ -67,21 +71,37 @@ class Crossbar:
             v_unit_v: V.
 
         Returns:
-            [n_rows, n_columns] each; the second is None with single polarity.
+            two of the shape of the weights; the second is None with single polarity.
 
         Source: Kendall 2020; the sign and the factor of two follow from F, tested against finite differences.
         """
         m, r = mean_v / v_unit_v, response_v / v_unit_v
+
+        def product(rows: Indices, columns: Indices) -> Floats:
+            return self.wiring.product(m[:, rows], r[:, rows], m[:, columns], r[:, columns])
+
         if self.rows.n is None or self.columns.n is None:
-            return _pair_product(m, r, self.rows.p, self.columns.p), None
-        plus = _pair_product(m, r, self.rows.p, self.columns.p) + _pair_product(m, r, self.rows.n, self.columns.n)
-        minus = _pair_product(m, r, self.rows.p, self.columns.n) + _pair_product(m, r, self.rows.n, self.columns.p)
+            return product(self.rows.p, self.columns.p), None
+        plus = product(self.rows.p, self.columns.p) + product(self.rows.n, self.columns.n)
+        minus = product(self.rows.p, self.columns.n) + product(self.rows.n, self.columns.p)
         return plus / 2.0, minus / 2.0
 
+    def row_currents(self, conductance_s: Floats, voltage_v: Floats) -> tuple[Floats, Floats | None]:
+        """Return the currents that leave the rows' p and n nodes through the crossbar, [batch, n_rows] A each.
 
-def _pair_product(m: Floats, r: Floats, rows: Indices, columns: Indices) -> Floats:
-    """Return sum over the batch of (m_i - m_j)(r_i - r_j), [n_rows, n_columns]."""
-    m_i, m_j, r_i, r_j = m[:, rows], m[:, columns], r[:, rows], r[:, columns]
-    own_i = (m_i * r_i).sum(axis=0)[:, np.newaxis]
-    own_j = (m_j * r_j).sum(axis=0)[np.newaxis, :]
-    return np.asarray(own_i + own_j - m_i.T @ r_j - r_i.T @ m_j)
+        Args:
+            conductance_s: [n_resistors] S.
+            voltage_v: [batch, n_nodes] V.
+        """
+
+        def currents(rows: Indices, devices: list[tuple[Indices, Indices]]) -> Floats:
+            total = np.zeros((len(voltage_v), len(rows)))
+            for resistors, columns in devices:
+                total += self.wiring.row_currents(conductance_s[resistors], voltage_v[:, rows], voltage_v[:, columns])
+            return total
+
+        rows, columns, plus, minus = self.rows, self.columns, self.plus, self.minus
+        if rows.n is None or columns.n is None or minus is None:
+            return currents(rows.p, [(plus[0], columns.p)]), None
+        i_p = currents(rows.p, [(plus[0], columns.p), (minus[0], columns.n)])
+        return i_p, currents(rows.n, [(plus[1], columns.n), (minus[1], columns.p)])

@@ -1,5 +1,6 @@
 """Elements of a circuit as arrays: one structure of arrays per kind, one entry per device."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import final
 
@@ -16,6 +17,7 @@ from .arrays import (
 )
 from .diode import DiodeModel
 from .errors import CircuitError
+from .names import AbstractNames
 
 
 def _check_lengths(kind: str, **columns: int) -> None:
@@ -30,19 +32,20 @@ class Resistors:
     """Linear conductances.
 
     Args:
-        names: [n] device names.
+        names: [n] device names: a tuple, or names computed when they are asked for (circuits.names).
         a: [n] index of the first node.
         b: [n] index of the second node.
         conductance_s: [n] S.
     """
 
-    names: tuple[str, ...] = ()
+    names: Sequence[str] = ()
     a: Indices = field(default_factory=no_indices)
     b: Indices = field(default_factory=no_indices)
     conductance_s: Floats = field(default_factory=no_floats)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(self.names))
+        if not isinstance(self.names, AbstractNames):
+            object.__setattr__(self, "names", tuple(self.names))
         object.__setattr__(self, "a", frozen_indices(self.a))
         object.__setattr__(self, "b", frozen_indices(self.b))
         object.__setattr__(self, "conductance_s", frozen_floats(self.conductance_s))

@@ -15,6 +15,7 @@ import numpy as np
 
 from .choices import chosen
 from .clamp import Clamp
+from .convolution import Convolution, format_shape
 from .diode import K_OVER_Q_V_PER_K, NOMINAL_TEMPERATURE_K
 from .errors import CircuitError
 
@@ -39,24 +40,46 @@ class NodeLayer:
     """One layer of units.
 
     Args:
-        size: number of units.
+        size: number of units; may be left out where a convolution says it, and is its size then.
         clamp: diodes to two rails, or None for a linear layer.
         leak_s: S — conductance from each node to ground; zero for none.
-        bias: True for a trainable bias: a pair of devices from each unit to a row at +-v_unit.
+        bias: True for a trainable bias: a pair of devices from each unit to a row at +-v_unit. The units of a convolved
+            layer's channel share one value.
+        coupling: a convolution of the layer before, or of a voltage-driven input; None for a dense crossbar. A first
+            layer that the input drives by currents has neither.
     """
 
-    size: int
+    size: int = 0
     clamp: Clamp | None = None
     leak_s: float = 0.0
     bias: bool = False
+    coupling: Convolution | None = None
 
     def __post_init__(self) -> None:
+        if self.coupling is not None:
+            self._take_size(self.coupling)
         if isinstance(self.size, bool) or not isinstance(self.size, Integral) or self.size < 1:
             raise CircuitError(f"node layer: size = {self.size!r}; give a whole number of units, one or more")
         if self.clamp is not None and not isinstance(self.clamp, Clamp):
             raise CircuitError(f"node layer: clamp = {self.clamp!r}; give Clamp(low_v=..., high_v=...) or None")
         if not (np.isfinite(self.leak_s) and self.leak_s >= 0):
             raise CircuitError(f"node layer: leak_s = {self.leak_s!r}; give zero or more")
+
+    def _take_size(self, coupling: object) -> None:
+        """Take the size from the convolution."""
+        if not isinstance(coupling, Convolution):
+            raise CircuitError(f"node layer: coupling = {coupling!r}; give Convolution(...), or None for a dense one")
+        if self.size not in {0, coupling.n_columns}:
+            raise CircuitError(
+                f"node layer: size = {self.size!r}, but the convolution gives {format_shape(coupling.output_shape)} = "
+                f"{coupling.n_columns} units; leave size out"
+            )
+        object.__setattr__(self, "size", coupling.n_columns)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(channels, height, width) of a convolved image, (size,) of other layers."""
+        return (self.size,) if self.coupling is None else self.coupling.output_shape
 
 
 @final
@@ -67,7 +90,7 @@ class EnergyBlock:
     Args:
         name: what errors call the block.
         n_inputs: size of the input; with current drive the size of the first layer.
-        layers: node layers, from the input on.
+        layers: node layers, from the input on; each is joined to the one before, densely or by a convolution.
         drive: how the input enters.
         polarity: differential (default) or single.
         output_layers: layers (from 0, negative from the end) that are read and nudged; their states are concatenated.
@@ -112,6 +135,7 @@ class EnergyBlock:
                 f"{where}: {self.n_inputs} inputs drive currents into a first layer of {self.layers[0].size} units; "
                 "give it as many units as inputs, or use voltage drive"
             )
+        self._check_couplings(where)
         for field in ("v_unit_v", "g_unit_s", "g_min_s", "temperature_k", "k_over_q_v_per_k"):
             value = getattr(self, field)
             if not (np.isfinite(value) and value > 0):
@@ -127,6 +151,31 @@ class EnergyBlock:
             )
         if len({k % n_layers for k in self.output_layers}) != len(self.output_layers):
             raise CircuitError(f"{where}: output_layers = {self.output_layers} names a layer twice")
+
+    def _check_couplings(self, where: str) -> None:
+        """Raise CircuitError for a convolution of an image that the layer before it is not."""
+        before: tuple[int, ...] = (self.n_inputs,)
+        called = "the input"
+        for k, layer in enumerate(self.layers, start=1):
+            coupling = layer.coupling
+            if coupling is not None and k == 1 and self.drive is Drive.CURRENT:
+                raise CircuitError(
+                    f"{where}: layer 1 has a coupling, but the input enters it as currents; give "
+                    f"NodeLayer(size={self.n_inputs}), or use voltage drive"
+                )
+            shape = () if coupling is None else coupling.input_shape
+            if coupling is not None and before != (shape if len(before) > 1 else (coupling.n_rows,)):
+                raise CircuitError(
+                    f"{where}: layer {k} convolves {format_shape(shape)} = {coupling.n_rows} units, but {called} has "
+                    f"{format_shape(before)}; give that as input_shape"
+                )
+            before, called = layer.shape, f"layer {k}"
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(channels, height, width) of an input that is convolved, (n_inputs,) of another."""
+        coupling = self.layers[0].coupling
+        return (self.n_inputs,) if coupling is None else coupling.input_shape
 
     @property
     def n_outputs(self) -> int:

@@ -68,8 +68,8 @@ class Tile:
     Args:
         crossbar: name of the crossbar.
         index: (i, j), the tile's place among the crossbar's tiles.
-        row_units, column_units: the units of the crossbar's rows and columns that it joins.
-        n_rows, n_columns: wires used, two a unit in a differential block.
+        row_units, column_units: the units of the crossbar's rows and columns that have their place in it.
+        n_rows, n_columns: wires used, two a unit in a differential block; a unit without a device in it uses none.
         resistors: [n_devices] resistor index of its devices; those of a weight side by side.
     """
 
@@ -114,7 +114,8 @@ def tile_crossbars(block_circuit: BlockCircuit, size: TileSize) -> tuple[Tile, .
         size: the largest tile.
 
     Returns:
-        the tiles, crossbar by crossbar and row by row; every device of a crossbar is in exactly one of them.
+        the tiles, crossbar by crossbar and row by row; every device of a crossbar is in exactly one of them. Where a
+        convolution joins no units of a tile there is none.
 
     Raises:
         CircuitError: if a tile cannot hold a single weight of the block.
@@ -149,8 +150,8 @@ def _cut(block_circuit: BlockCircuit, crossbar: Crossbar, size: TileSize) -> Ite
             index=(i, j),
             row_units=row_units,
             column_units=column_units,
-            n_rows=row_wires * (row_units.stop - row_units.start),
-            n_columns=column_wires * (column_units.stop - column_units.start),
+            n_rows=row_wires * len(np.unique(row[members])),
+            n_columns=column_wires * len(np.unique(column[members])),
             resistors=frozen_indices(devices[members]),
         )
 

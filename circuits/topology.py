@@ -129,7 +129,6 @@ def laplacian(circuit: Circuit, conductance_s: Floats) -> sparse.csr_array:
         conductance_s: [n_resistors] S.
     """
     a, b, n = circuit.resistors.a, circuit.resistors.b, circuit.n_nodes
-    rows = np.concatenate([a, b, a, b])
-    columns = np.concatenate([a, b, b, a])
-    values = np.concatenate([conductance_s, conductance_s, -conductance_s, -conductance_s])
-    return sparse.coo_array((values, (rows, columns)), shape=(n, n)).tocsr()
+    one_way = sparse.coo_array((conductance_s, (a, b)), shape=(n, n)).tocsr()
+    own = np.bincount(a, conductance_s, n) + np.bincount(b, conductance_s, n)
+    return (sparse.diags_array(own) - one_way - one_way.T).tocsr()

@@ -17,6 +17,7 @@ from circuits.arrays import Floats
 from circuits.block_circuit import BlockCircuit
 from circuits.block_layout import build
 from circuits.choices import chosen
+from circuits.convolution import format_shape
 from circuits.energy_block import EnergyBlock, Polarity
 
 from .conductance import Conductance
@@ -82,8 +83,9 @@ def _restore_windows(module: nn.Module, _incompatible: object) -> None:
 class AnalogBlock(nn.Module):
     """An energy block that torch can train.
 
-    Parameters are `g_plus.<crossbar>` and, with differential polarity, `g_minus.<crossbar>`, [n_rows, n_columns] in
-    units of g_unit, kept inside the block's window after each step of any optimiser.
+    Parameters are `g_plus.<crossbar>` and, with differential polarity, `g_minus.<crossbar>`, in units of g_unit, kept
+    inside the block's window after each step of any optimiser: [n_rows, n_columns], and of a convolution the kernel,
+    [channels, channels before, kernel, kernel], whose gradient is the sum over the devices that share it.
 
     Args:
         block: the circuit's description.
@@ -140,10 +142,10 @@ class AnalogBlock(nn.Module):
         self.register_load_state_dict_post_hook(_restore_windows)  # type: ignore[no-untyped-call]  # untyped in torch
 
     def _initialise(self, generator: torch.Generator | None) -> None:
-        """Draw weights of variance 1 / n_rows; the smaller device of a pair sits at g_min."""
+        """Draw weights of variance 1 / fan-in; the smaller device of a pair sits at g_min."""
         low, high = self.block.window
         for crossbar in self.circuit.crossbars:
-            w = torch.randn(crossbar.shape, generator=generator) / crossbar.shape[0] ** 0.5
+            w = torch.randn(crossbar.shape, generator=generator) / crossbar.wiring.fan_in**0.5
             w = torch.zeros_like(w) if crossbar.rows is self.circuit.bias else w
             if self.block.polarity is Polarity.SINGLE:
                 self.g_plus[crossbar.name] = Conductance((low + w.abs()).clamp_(low, high), self.block.window)
@@ -200,9 +202,9 @@ class AnalogBlock(nn.Module):
                 edge = np.finfo(np.float32).eps * high  # a float32 parameter rounds the window's edges
                 wrong = ~np.isfinite(g) | (g < low - edge) | (g > high + edge)
                 if wrong.any():
-                    i, j = (int(k) for k in np.argwhere(wrong)[0])
+                    entry = tuple(int(k) for k in np.argwhere(wrong)[0])
                     raise BlockError(
-                        f"block '{self.block.name}': g_{sign}.{name}[{i}, {j}] = {g[i, j]:g}, outside the window "
+                        f"block '{self.block.name}': g_{sign}.{name}{list(entry)} = {g[entry]:g}, outside the window "
                         f"[{low:g}, {high:g}] of g_unit ({int(wrong.sum())} such); clamp the weights, or widen "
                         "g_min_s, g_max_s"
                     )
@@ -299,6 +301,8 @@ class AnalogBlock(nn.Module):
         return copied
 
     def extra_repr(self) -> str:
-        """Name sizes, drive and simulator."""
-        sizes = "-".join(str(size) for size in (self.block.n_inputs, *(layer.size for layer in self.block.layers)))
-        return f"'{self.block.name}', {sizes}, {self.block.drive.value}-driven, {self.simulator.name}"
+        """Name shapes, drive and simulator."""
+        shapes = "-".join(
+            format_shape(shape) for shape in (self.block.input_shape, *(layer.shape for layer in self.block.layers))
+        )
+        return f"'{self.block.name}', {shapes}, {self.block.drive.value}-driven, {self.simulator.name}"

@@ -59,6 +59,10 @@ class _Route:
             self.program = self.reduction.program(conductance_s)
         return self.program is not None
 
+    def holds(self, conductance_s: Floats, drives: Floats) -> bool:
+        """Return whether the reduction holds for these conductances and drives."""
+        return self.programmed(conductance_s) and (self.program is None or self.program.applies_to(drives))
+
     def close(self) -> None:
         """Release the sessions."""
         for session in (self.session, self.linear_session):
@@ -103,27 +107,37 @@ class Relaxation:
         self._law: KirchhoffLaw | None = None
         self._kirchhoff: KirchhoffProgram | None = None
         self._kirchhoff_s: Floats | None = None
-        self._routes = [_Route(circuit, reduction) for reduction in self._reductions(circuit, image)]
+        self._image = image
+        self._routes: list[_Route] = []
+        # Smallest circuit first; each is analysed when those before it did not do, as that takes time and memory.
+        order = (Reduce.MIRROR, Reduce.FOLD, Reduce.NONE)
+        self._untried = list(order[order.index(self._options.reduce) :])
 
-    def _reductions(self, circuit: Circuit, image: Indices) -> list[AbstractReduction | None]:
-        """Return the reductions to try, smallest circuit first."""
-        found: list[AbstractReduction | None] = []
-        if self._options.reduce is Reduce.MIRROR and len(image):
-            half = mirror(circuit, image)
-            if half is not None:
-                folded = fold(half.reduced)
-                found.append(half if folded is None else Chain(first=half, second=folded))
-        if self._options.reduce is not Reduce.NONE:
-            folded = fold(circuit)
-            if folded is not None:
-                found.append(folded)
-        return [*found, None]
+    def _next_route(self) -> _Route | None:
+        """Analyse the next reduction; None where the wiring does not allow it."""
+        reduction: AbstractReduction | None
+        match self._untried.pop(0):
+            case Reduce.MIRROR:
+                half = mirror(self.circuit, self._image) if len(self._image) else None
+                folded = None if half is None else fold(half.reduced)
+                reduction = half if half is None or folded is None else Chain(first=half, second=folded)
+            case Reduce.FOLD:
+                reduction = fold(self.circuit)
+            case Reduce.NONE:
+                return _Route(self.circuit, None)
+        return None if reduction is None else _Route(self.circuit, reduction)
 
     def _route(self, conductance_s: Floats, drives: Floats) -> _Route:
         """Return the first route whose conditions hold."""
         for route in self._routes:
-            if route.programmed(conductance_s) and (route.program is None or route.program.applies_to(drives)):
+            if route.holds(conductance_s, drives):
                 return route
+        while self._untried:
+            found = self._next_route()
+            if found is not None:
+                self._routes.append(found)
+                if found.holds(conductance_s, drives):
+                    return found
         raise SimulationError(f"block '{self.circuit.name}': no way to solve it")  # the last route always holds
 
     def _session(self, route: _Route) -> AbstractSession:

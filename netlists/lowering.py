@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 from circuits.circuit import Circuit
 from circuits.validation import validate
@@ -18,7 +19,7 @@ def spell(name: str) -> str:
     return re.sub(r"[^a-z0-9_]", "_", name.lower())
 
 
-def _spell_all(circuit: Circuit, kind: str, names: tuple[str, ...], letter: str = "") -> tuple[str, ...]:
+def _spell_all(circuit: Circuit, kind: str, names: Sequence[str], letter: str = "") -> tuple[str, ...]:
     spelt = tuple(spell(name) for name in names)
     if len(set(spelt)) < len(spelt):
         repeated = next(name for name, count in Counter(spelt).items() if count > 1)

@@ -1,6 +1,6 @@
 """Bring a circuit that was read into the order of the circuit that was written, and say where the two differ."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 
 import numpy as np
@@ -27,7 +27,7 @@ def reordered_like(circuit: Circuit, reference: Circuit) -> Circuit:
         NetlistError: if the two do not have the same nodes and elements.
     """
 
-    def places(kind: str, names: tuple[str, ...], wanted: tuple[str, ...]) -> Indices:
+    def places(kind: str, names: Sequence[str], wanted: Sequence[str]) -> Indices:
         return _places(f"circuit '{reference.name}': {kind}", names, wanted)
 
     node = np.empty(circuit.n_nodes, dtype=np.int64)
@@ -130,7 +130,7 @@ def _kind(group: Elements) -> str:
     }[type(group)]
 
 
-def _places(what: str, names: tuple[str, ...], wanted: tuple[str, ...]) -> Indices:
+def _places(what: str, names: Sequence[str], wanted: Sequence[str]) -> Indices:
     """Return where each wanted name is among the names, as SPICE spells them."""
     at = {spell(name): k for k, name in enumerate(names)}
     places = [at.pop(spell(name), -1) for name in wanted]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from circuits import BlockCircuit, Clamp, DiodeModel, Drive, EnergyBlock, NodeLayer, Polarity, build
+from circuits import BlockCircuit, Clamp, Convolution, DiodeModel, Drive, EnergyBlock, NodeLayer, Polarity, build
 from circuits.arrays import Floats
 from circuits.kirchhoff import diode_currents
 from cosim.simulators.newton import NewtonSession, NewtonSimulator
@@ -54,7 +54,46 @@ def random_block(
         n_inputs = sizes[0]
     layers = tuple(NodeLayer(size=size, leak_s=leak_s, bias=bias) for size in sizes)
     block = EnergyBlock(name="random", n_inputs=n_inputs, layers=layers, drive=drive, polarity=polarity, **settings)
-    x = rng.normal(size=(batch, n_inputs)) * (4.0 if drive is Drive.VOLTAGE else 6.0)
+    return draw_weights(block, rng, diode=diode, clamped=clamped, batch=batch)
+
+
+def random_convolution(
+    seed: int,
+    convolution: Convolution,
+    *,
+    polarity: Polarity = Polarity.DIFFERENTIAL,
+    drive: Drive = Drive.VOLTAGE,
+    bias: bool = True,
+    batch: int = 3,
+    leak_s: float = 2e-6,
+    clamped: bool = True,
+    n_classes: int = 3,
+    **settings,
+) -> RandomBlock:
+    """Draw a block with a convolved layer: after the input, or after the layer that takes it as currents; then a dense
+    layer if n_classes is not zero.
+    """
+    layers = [NodeLayer(coupling=convolution, leak_s=leak_s, bias=bias)]
+    if drive is Drive.CURRENT:
+        layers.insert(0, NodeLayer(size=convolution.n_rows, leak_s=leak_s, bias=bias))
+    if n_classes:
+        layers.append(NodeLayer(size=n_classes, leak_s=leak_s, bias=bias))
+    settings = {"name": "convolved", "n_inputs": convolution.n_rows, "drive": drive, "polarity": polarity, **settings}
+    return draw_weights(
+        EnergyBlock(layers=layers, **settings), np.random.default_rng(seed), batch=batch, clamped=clamped
+    )
+
+
+def draw_weights(
+    block: EnergyBlock,
+    rng: np.random.Generator,
+    *,
+    batch: int,
+    clamped: bool = True,
+    diode: DiodeModel | None = None,
+) -> RandomBlock:
+    """Draw weights and inputs of a block without clamps, and clamp its layers as `random_block` says."""
+    x = rng.normal(size=(batch, block.n_inputs)) * (4.0 if block.drive is Drive.VOLTAGE else 6.0)
     linear = build(block)
     low, high = block.window
     plus = {c.name: rng.uniform(low, high / 2, c.shape) for c in linear.crossbars}
@@ -69,7 +108,7 @@ def random_block(
     for quantile in (0.5, 0.6, 0.7, 0.8, 0.9):
         limits = [float(np.quantile(state, quantile)) for state in states]
         clamps = [Clamp(low_v=-limit, high_v=limit, diode=diode or DiodeModel()) for limit in limits]
-        clamped_layers = tuple(replace(layer, clamp=clamp) for layer, clamp in zip(layers, clamps, strict=True))
+        clamped_layers = tuple(replace(layer, clamp=clamp) for layer, clamp in zip(block.layers, clamps, strict=True))
         built = build(replace(block, layers=clamped_layers))
         drawn = RandomBlock(
             built=built, conductance_s=built.program(plus, minus), x=x, drives=drives, plus=plus, minus=minus
@@ -90,3 +129,33 @@ def clamped_share(block: RandomBlock, voltage_v: Floats) -> float:
         for k, node in enumerate(column):
             loaded[:, node] |= current[:, k] > threshold
     return float(loaded[:, nodes].mean())
+
+
+ABSENT = 1e-26  # of g_unit: what a dense block has where a convolution has no device
+
+
+def dense_twin(drawn: RandomBlock) -> RandomBlock:
+    """Return the dense block that has the unrolled matrices of a convolutional one."""
+    block = drawn.built.block
+    layers = tuple(replace(layer, coupling=None) for layer in block.layers)
+    built = build(replace(block, layers=layers, g_min_s=ABSENT * block.g_unit_s))
+    names = {c.name: c for c in drawn.built.crossbars}
+
+    def unrolled(values: dict[str, Floats]) -> dict[str, Floats]:
+        found = {}
+        for dense in built.crossbars:
+            if dense.name in values:
+                wiring = names[dense.name].wiring
+                found[dense.name] = np.full(dense.shape, ABSENT)
+                found[dense.name][wiring.pairs()] = wiring.spread(values[dense.name])
+        return found
+
+    plus, minus = unrolled(drawn.plus), unrolled(drawn.minus)
+    return RandomBlock(
+        built=built,
+        conductance_s=built.program(plus, minus),
+        x=drawn.x,
+        drives=built.drives(drawn.x),
+        plus=plus,
+        minus=minus,
+    )

@@ -17,7 +17,7 @@ from circuits.kirchhoff import kirchhoff_residual, leaving_currents
 from circuits.topology import Topology
 from cosim.errors import ConvergenceError
 from cosim.simulators.base import OnFailure
-from cosim.simulators.newton import NewtonSession, NewtonSimulator, system
+from cosim.simulators.newton import NewtonSession, NewtonSimulator, dense
 from cosim.simulators.newton.elimination import cut, order, solve_batch
 from cosim.simulators.ngspice.program import solve_standalone
 from netlists import lower
@@ -184,8 +184,8 @@ def test_internal_chunks_do_not_show(
     block: RandomBlock, prepared: NewtonSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = prepared.solve(block.conductance_s, block.drives)
-    n_factored = len(prepared._iteration._ordering.factored)
-    monkeypatch.setattr("cosim.simulators.newton.iteration.BATCH_BYTES", 4 * 8 * n_factored**2)
+    n_factored = len(prepared._equations.ordering.factored)
+    monkeypatch.setattr("cosim.simulators.newton.dense.BATCH_BYTES", 4 * 8 * n_factored**2)
     parts = prepared.solve(block.conductance_s, block.drives)
     np.testing.assert_allclose(parts.voltage_v, whole.voltage_v, atol=1e-12, rtol=0)
     np.testing.assert_array_equal(parts.iterations, whole.iterations)
@@ -391,13 +391,13 @@ def test_linear_circuit_takes_two_iterations_at_most() -> None:
 
 def test_a_wrong_system_of_equations_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     # The iteration converges to the solution of its own matrices; Kirchhoff's law is asked of the circuit's arrays.
-    block, entries = random_block(3), system._coupling_entries
+    block, entries = random_block(3), dense._coupling_entries
 
     def flipped(topology: Topology):
         index, sign, resistor = entries(topology)
         return index, -sign, resistor
 
-    monkeypatch.setattr(system, "_coupling_entries", flipped)
+    monkeypatch.setattr(dense, "_coupling_entries", flipped)
     prepared = NewtonSimulator().prepare(lower(block.built.circuit)[0])
     with pytest.raises(ConvergenceError, match=r"newton found no equilibrium .* net current"):
         prepared.solve(block.conductance_s, block.drives)

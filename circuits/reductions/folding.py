@@ -14,6 +14,7 @@ from ..arrays import Floats, Indices, frozen_indices
 from ..circuit import GROUND, Circuit
 from ..elements import CurrentSources, Resistors, VoltageSources, terminals
 from ..kirchhoff import dense_if_filled, times_rows
+from ..names import ChosenNames, JoinedNames
 from .base import AbstractProgram, AbstractReduction
 
 
@@ -184,7 +185,9 @@ def _folded_circuit(
         nodes=tuple(circuit.nodes[k] for k in kept_nodes),
         labels=tuple(circuit.labels[k] for k in kept_nodes),
         resistors=Resistors(
-            names=(*(r.names[k] for k in kept_resistors), *(f"fold_{name}" for name in columns)),
+            names=JoinedNames(
+                [ChosenNames(names=r.names, places=kept_resistors), tuple(f"fold_{name}" for name in columns)]
+            ),
             a=np.concatenate([new_index[r.a[kept_resistors]], new_index[column_nodes]]),
             b=np.concatenate([new_index[r.b[kept_resistors]], np.zeros(n_columns, dtype=np.int64)]),
             conductance_s=np.ones(len(kept_resistors) + n_columns),

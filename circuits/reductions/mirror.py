@@ -5,15 +5,17 @@ unit's n then acts on the p half as a resistor -g between the two p nodes and a 
 becomes G+ - G- (which may be negative) and leaks of 2 G-. Any mismatch breaks it, and then it says so.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 from scipy import sparse
 
-from ..arrays import Floats, Indices, frozen_indices
+from ..arrays import Flags, Floats, Indices, frozen_indices
 from ..circuit import GROUND, Circuit
 from ..elements import CurrentSources, Diodes, Resistors, VoltageSources
+from ..names import JoinedNames, NumberedNames
 from .base import AbstractProgram, AbstractReduction
 
 
@@ -90,15 +92,32 @@ class MirroredProgram(AbstractProgram):
         return voltage_v[:, self.mirror.kept]
 
 
-def _mates(keys: Indices, image_keys: Indices) -> Indices | None:
-    """Match each row with the row whose key equals its image; None where one has no match."""
-    order = np.lexsort(keys.T[::-1])
-    image_order = np.lexsort(image_keys.T[::-1])
-    if not np.array_equal(keys[order], image_keys[image_order]):
+Keys = Sequence[Indices | Flags]  # columns that together tell a device's place
+
+
+def _one_number(keys: Keys, sizes: list[int]) -> Indices:
+    """Return key columns as digits of one number, which sorts faster and in less memory."""
+    number = np.zeros(len(keys[0]), dtype=np.int64)
+    for column, size in zip(keys, sizes, strict=True):
+        number = number * size + column
+    return number
+
+
+def _mates(keys: Keys, image_keys: Keys) -> Indices | None:
+    """Match each row of key columns with the row whose keys equal its image; None where one has no match."""
+    sizes = [int(max(k.max(initial=0), i.max(initial=0))) + 1 for k, i in zip(keys, image_keys, strict=True)]
+    key, image_key = _one_number(keys, sizes), _one_number(image_keys, sizes)
+    order, image_order = np.argsort(key, kind="stable"), np.argsort(image_key, kind="stable")
+    if not np.array_equal(key[order], image_key[image_order]):
         return None
-    mates = np.empty(len(keys), dtype=np.int64)
+    mates = np.empty(len(key), dtype=np.int64)
     mates[image_order] = order
     return mates
+
+
+def _ends(a: Indices, b: Indices) -> tuple[Indices, Indices]:
+    """Return the ends of devices that may be turned round, the smaller one first."""
+    return np.minimum(a, b), np.maximum(a, b)
 
 
 def _half_side(sign: Indices, *columns: Indices) -> Indices | None:
@@ -138,7 +157,7 @@ def _half_conductances(
     ).tocsr()
     start, end = edge_keys // n_half, edge_keys % n_half
     resistors = Resistors(
-        names=(*(f"net_{k}" for k in range(n_edges)), *(f"leak_{k}" for k in range(n_leaks))),
+        names=JoinedNames([NumberedNames(prefix="net_", n=n_edges), NumberedNames(prefix="leak_", n=n_leaks)]),
         a=np.concatenate([start, leak_nodes]),
         b=np.concatenate([end, np.zeros(n_leaks, dtype=np.int64)]),
         conductance_s=matrix @ r.conductance_s,
@@ -166,18 +185,10 @@ def mirror(circuit: Circuit, image: Indices) -> Mirror | None:
     half_index[kept] = np.arange(len(kept))
     representative = half_index[np.minimum(nodes, image)]
     r, d, v, i = circuit.resistors, circuit.diodes, circuit.voltage_sources, circuit.current_sources
-    resistor_mate = _mates(
-        np.sort(np.column_stack([r.a, r.b]), axis=1), np.sort(np.column_stack([image[r.a], image[r.b]]), axis=1)
-    )
-    diode_mate = _mates(
-        np.column_stack([d.anode, d.cathode, d.model]), np.column_stack([image[d.cathode], image[d.anode], d.model])
-    )
-    source_mate = _mates(
-        np.column_stack([v.plus, v.minus, v.driven]), np.column_stack([image[v.plus], image[v.minus], v.driven])
-    )
-    current_mate = _mates(
-        np.column_stack([i.start, i.end, i.driven]), np.column_stack([image[i.start], image[i.end], i.driven])
-    )
+    resistor_mate = _mates(_ends(r.a, r.b), _ends(image[r.a], image[r.b]))
+    diode_mate = _mates((d.anode, d.cathode, d.model), (image[d.cathode], image[d.anode], d.model))
+    source_mate = _mates((v.plus, v.minus, v.driven), (image[v.plus], image[v.minus], v.driven))
+    current_mate = _mates((i.start, i.end, i.driven), (image[i.start], image[i.end], i.driven))
     half_diodes = _half_side(sign, d.anode, d.cathode)
     half_sources = _half_side(sign, v.plus, v.minus)
     half_currents = _half_side(sign, i.start, i.end)

@@ -27,11 +27,15 @@ class Ordering:
     Args:
         eliminated, factored: indices of the unknowns.
         eliminated_has_diodes: whether a diode touches A, so that H_AA changes from sample to sample.
+        flops: of one solution for one sample.
+        n_entries: number of entries of H that are not zero.
     """
 
     eliminated: Tensor
     factored: Tensor
     eliminated_has_diodes: bool
+    flops: float
+    n_entries: int
 
 
 def _colour_classes(n: int, edges: Indices, pinned: Flags) -> tuple[Indices, Indices]:
@@ -87,6 +91,8 @@ def order(topology: Topology, device: torch.device) -> Ordering:
         eliminated=torch.tensor(eliminated, device=device),
         factored=torch.tensor(factored, device=device),
         eliminated_has_diodes=bool(has_diode[eliminated].any()),
+        flops=cost(eliminated),
+        n_entries=n + 2 * len(edges),
     )
 
 

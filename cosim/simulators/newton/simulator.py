@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from circuits.arrays import Floats
+from circuits.choices import chosen
 from circuits.errors import CircuitError
 from circuits.kirchhoff import KirchhoffProgram, diode_currents, kirchhoff_law, source_currents
 from circuits.validation import check_conductances, check_drives
 from netlists.netlist import Netlist
 
-from ...errors import ConvergenceError
+from ...errors import ConvergenceError, SimulationError
 from ...threads import one_torch_thread
 from ..base import (
     AbstractSession,
@@ -26,7 +27,16 @@ from ..base import (
     raise_first_failure,
     residual_tolerance_v,
 )
-from .iteration import NewtonIteration, Programmed, padded
+from .dense import DenseEquations
+from .elimination import order
+from .iteration import NewtonIteration
+from .linear import AbstractEquations, AbstractMatrices, LinearSolver
+from .sparse import SparseEquations
+from .system import System, build_system, padded
+
+DENSE_UNKNOWNS = 4096  # above this a dense Hessian takes more than 128 MiB
+CG_PRODUCTS = 10  # products with the Hessian that a step takes by conjugate gradients, in a crossbar
+DENSE_COST = 50.0  # elimination may need so many times more flops: it is exact, and its products are the faster ones
 
 
 @final
@@ -36,11 +46,17 @@ class NewtonSimulator(AbstractSimulator):
     Args:
         device: "cpu" or a CUDA device.
         max_iterations: bound on Newton iterations; the hardest diodes seen took 63.
+        linear: how each step is solved. AUTO is elimination with dense matrices, but conjugate gradients with sparse
+            ones where a circuit has more than DENSE_UNKNOWNS unknown voltages, or where elimination takes more than
+            DENSE_COST times the flops of CG_PRODUCTS products with the sparse Hessian.
     """
 
-    def __init__(self, *, device: str = "cpu", max_iterations: int = 300) -> None:
+    def __init__(
+        self, *, device: str = "cpu", max_iterations: int = 300, linear: LinearSolver = LinearSolver.AUTO
+    ) -> None:
         self._device = torch.device(device)
         self._max_iterations = max_iterations
+        self._linear = chosen(LinearSolver, linear, "newton: linear", SimulationError)
 
     @property
     def name(self) -> str:
@@ -53,8 +69,20 @@ class NewtonSimulator(AbstractSimulator):
         return True
 
     def prepare(self, netlist: Netlist) -> "NewtonSession":
-        """Analyse a netlist: unknowns, elimination order, scatter lists."""
-        return NewtonSession(netlist, self._device, self._max_iterations)
+        """Analyse a netlist: unknowns, and the elimination order or the sparse maps."""
+        return NewtonSession(netlist, self._device, self._max_iterations, self._linear)
+
+
+def choose_equations(system: System, linear: LinearSolver) -> AbstractEquations:
+    """Return how a system's linear part is solved; AUTO is elimination where it is not too large."""
+    if linear is LinearSolver.AUTO and system.n_unknowns > DENSE_UNKNOWNS:
+        linear = LinearSolver.CONJUGATE_GRADIENTS
+    if linear is not LinearSolver.CONJUGATE_GRADIENTS:
+        ordering = order(system.topology, system.device)
+        sparse_flops = 2.0 * CG_PRODUCTS * ordering.n_entries
+        if linear is LinearSolver.ELIMINATION or ordering.flops <= DENSE_COST * sparse_flops:
+            return DenseEquations(system, ordering)
+    return SparseEquations(system)
 
 
 @final
@@ -63,7 +91,7 @@ class ParameterSet:
     """The last conductances, as the iteration and as Kirchhoff's law need them."""
 
     conductance_s: Floats
-    programmed: Programmed
+    matrices: AbstractMatrices
     kirchhoff: KirchhoffProgram
 
 
@@ -71,10 +99,11 @@ class ParameterSet:
 class NewtonSession(AbstractSession):
     """A netlist prepared for newton; keeps the matrices of the last parameter set."""
 
-    def __init__(self, netlist: Netlist, device: torch.device, max_iterations: int) -> None:
+    def __init__(self, netlist: Netlist, device: torch.device, max_iterations: int, linear: LinearSolver) -> None:
         self._netlist = netlist
-        self._iteration = NewtonIteration(netlist.topology, device, max_iterations)
-        self._system = self._iteration.system
+        self._system = build_system(netlist.topology, device)
+        self._equations = choose_equations(self._system, linear)
+        self._iteration = NewtonIteration(self._system, self._equations, max_iterations)
         self._law = kirchhoff_law(netlist.topology)
         self._last: ParameterSet | None = None
 
@@ -88,7 +117,7 @@ class NewtonSession(AbstractSession):
             check_conductances(self._netlist.circuit, conductance_s)
             self._last = ParameterSet(
                 conductance_s=conductance_s.copy(),
-                programmed=self._iteration.program(conductance_s),
+                matrices=self._equations.program(conductance_s),
                 kirchhoff=self._law.program(conductance_s),
             )
         return self._last
@@ -108,14 +137,14 @@ class NewtonSession(AbstractSession):
         parameters = self._program(conductance_s)
         voltages, currents = circuit.source_values(drives)
         source_v = torch.tensor(voltages, device=system.device)
-        injected = torch.tensor(currents, device=system.device) @ system.injection
-        constant = source_v @ parameters.programmed.coupling.T - injected
-        known = source_v @ system.path.T
+        injected = self._equations.injected(torch.tensor(currents, device=system.device))
+        constant = parameters.matrices.coupled(source_v) - injected
+        known = self._equations.known(source_v)
         start = torch.zeros_like(constant)
         if start_v is not None:
             start = torch.tensor(self._start_at_unknowns(start_v, len(drives)), device=system.device)
         with one_torch_thread():
-            state = self._iteration.relax(parameters.programmed, constant, known, start)
+            state = self._iteration.relax(parameters.matrices, constant, known, start)
         if on_failure is OnFailure.RAISE:
             self._refuse_indefinite(state.indefinite)
         voltage_v = (padded(state.u)[:, system.unknown] + known).cpu().numpy()
@@ -181,14 +210,14 @@ class NewtonSession(AbstractSession):
                 f"block '{circuit.name}': operating point of shape {voltage_v.shape}; give finite voltages "
                 f"[{len(drive_change)}, {circuit.n_nodes}] from a relaxation that converged"
             )
-        programmed = self._program(conductance_s).programmed
+        matrices = self._program(conductance_s).matrices
         base_v, base_a = circuit.source_values(np.zeros((1, circuit.n_drives)))
         change_v, change_a = circuit.source_values(drive_change)
         source_v = torch.tensor(change_v - base_v, device=system.device)
-        injected = torch.tensor(change_a - base_a, device=system.device) @ system.injection
-        right = injected - source_v @ programmed.coupling.T
+        injected = self._equations.injected(torch.tensor(change_a - base_a, device=system.device))
+        right = injected - matrices.coupled(source_v)
         g_d = torch.tensor(diode_currents(circuit, voltage_v)[1], device=system.device)
         with one_torch_thread():
-            u = self._iteration.linear_solve(programmed, g_d, right)
+            u = self._iteration.linear_solve(matrices, g_d, right)
         self._refuse_indefinite(u.isnan().any(dim=1))
-        return np.asarray((padded(u)[:, system.unknown] + source_v @ system.path.T).cpu().numpy())
+        return np.asarray((padded(u)[:, system.unknown] + self._equations.known(source_v)).cpu().numpy())

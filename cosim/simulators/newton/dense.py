@@ -1,0 +1,168 @@
+"""The linear equations as dense torch arrays, solved by elimination: assembled once per parameter set."""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from circuits.arrays import Floats, Indices
+from circuits.topology import NONE, Topology
+
+from .elimination import Blocks, Ordering, cut, solve_batch
+from .linear import AbstractEquations, AbstractMatrices
+from .system import System, padded_unknowns
+
+BATCH_BYTES = 1 << 26  # memory of one batch of Schur complements; sets the size of internal chunks
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Scatter:
+    """Sum of signed conductances into a flat matrix: matrix[index] += sign * g[resistor]."""
+
+    index: Tensor
+    sign: Tensor
+    resistor: Tensor
+    shape: tuple[int, int]
+
+    def assemble(self, conductance_s: Tensor) -> Tensor:
+        """Return the dense matrix for one parameter set."""
+        flat = torch.zeros(self.shape[0] * self.shape[1], dtype=torch.float64, device=conductance_s.device)
+        flat.index_add_(0, self.index, self.sign * conductance_s[self.resistor])
+        return flat.view(self.shape)
+
+
+def _hessian_entries(topology: Topology) -> tuple[Indices, Floats, Indices]:
+    """Return flat index, sign and resistor of every entry of H = T^T L T."""
+    r, n = topology.circuit.resistors, topology.n_unknowns
+    a, b = topology.unknown_of_node[r.a], topology.unknown_of_node[r.b]
+    index, sign, resistor = [], [], []
+    for row, column, value in ((a, a, 1.0), (b, b, 1.0), (a, b, -1.0), (b, a, -1.0)):
+        k = np.flatnonzero((row != NONE) & (column != NONE))
+        index.append(row[k] * n + column[k])
+        sign.append(np.full(len(k), value))
+        resistor.append(k)
+    return np.concatenate(index), np.concatenate(sign), np.concatenate(resistor)
+
+
+def _coupling_entries(topology: Topology) -> tuple[Indices, Floats, Indices]:
+    """Return flat index, sign and resistor of every entry of N = T^T L P."""
+    r = topology.circuit.resistors
+    path = topology.path_matrix()
+    counts = np.diff(path.indptr)
+    n_sources = path.shape[1]
+    index, sign, resistor = [], [], []
+    for end, end_sign in ((r.a, 1.0), (r.b, -1.0)):
+        for other, other_sign in ((r.a, 1.0), (r.b, -1.0)):
+            k = np.flatnonzero((topology.unknown_of_node[end] != NONE) & (counts[other] > 0))
+            repeats = counts[other[k]]
+            spread = np.repeat(k, repeats)
+            within = np.arange(len(spread)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+            entry = path.indptr[other[spread]] + within
+            index.append(topology.unknown_of_node[end[spread]] * n_sources + path.indices[entry])
+            sign.append(end_sign * other_sign * path.data[entry])
+            resistor.append(spread)
+    return np.concatenate(index), np.concatenate(sign), np.concatenate(resistor)
+
+
+@final
+class DenseEquations(AbstractEquations):
+    """Dense matrices of one topology.
+
+    Args:
+        system: unknowns and diodes.
+        ordering: which unknowns are eliminated.
+    """
+
+    def __init__(self, system: System, ordering: Ordering) -> None:
+        topology, device, n = system.topology, system.device, system.n_unknowns
+        self.system = system
+        self.ordering = ordering
+        i = topology.circuit.current_sources
+        unknown = padded_unknowns(topology)
+        injection = np.zeros((len(i), n + 1))
+        rows = np.arange(len(i))
+        np.add.at(injection, (rows, unknown[i.end]), 1.0)
+        np.add.at(injection, (rows, unknown[i.start]), -1.0)
+
+        def floats(values: Floats) -> Tensor:
+            return torch.tensor(np.ascontiguousarray(values), dtype=torch.float64, device=device)
+
+        def indices(values: Indices) -> Tensor:
+            return torch.tensor(np.ascontiguousarray(values), dtype=torch.int64, device=device)
+
+        def scatter(entries: tuple[Indices, Floats, Indices], shape: tuple[int, int]) -> Scatter:
+            index, sign, resistor = entries
+            return Scatter(index=indices(index), sign=floats(sign), resistor=indices(resistor), shape=shape)
+
+        self._path = floats(topology.path_matrix().toarray())  # [n_nodes, n_voltage_sources] P
+        self._injection = floats(injection[:, :n])  # [n_current_sources, n_unknowns] J^T
+        self._hessian = scatter(_hessian_entries(topology), (n, n))
+        self._coupling = scatter(_coupling_entries(topology), (n, len(topology.circuit.voltage_sources)))
+        d = system.diodes
+        self.joined = torch.nonzero((d.anode < n) & (d.cathode < n))[:, 0]  # diodes between two unknowns
+        position = torch.full((n + 1,), -1, dtype=torch.int64, device=device)
+        position[ordering.factored] = torch.arange(len(ordering.factored), device=device)
+        self.joined_ends = position[d.anode[self.joined]], position[d.cathode[self.joined]]
+
+    @property
+    def is_exact(self) -> bool:
+        """Elimination is exact to rounding."""
+        return True
+
+    @property
+    def chunk_size(self) -> int:
+        """As many samples as their Schur complements fit in BATCH_BYTES."""
+        return max(1, BATCH_BYTES // (8 * max(1, len(self.ordering.factored)) ** 2))
+
+    def known(self, source_v: Tensor) -> Tensor:
+        """Return P e."""
+        return source_v @ self._path.T
+
+    def injected(self, current_a: Tensor) -> Tensor:
+        """Return J i."""
+        return current_a @ self._injection
+
+    def program(self, conductance_s: Floats) -> "DenseMatrices":
+        """Assemble the matrices of one parameter set."""
+        g = torch.tensor(conductance_s, dtype=torch.float64, device=self.system.device)
+        hessian = self._hessian.assemble(g)
+        blocks = cut(self.ordering, hessian, has_diodes=len(self.system.diodes.i_s) > 0)
+        return DenseMatrices(equations=self, hessian=hessian, coupling=self._coupling.assemble(g), blocks=blocks)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class DenseMatrices(AbstractMatrices):
+    """The matrices of one parameter set."""
+
+    equations: DenseEquations
+    hessian: Tensor  # [n_unknowns, n_unknowns] S
+    coupling: Tensor  # [n_unknowns, n_voltage_sources] S
+    blocks: Blocks
+
+    def multiply(self, u: Tensor) -> Tensor:
+        """Return H u; H is symmetric."""
+        return u @ self.hessian
+
+    def coupled(self, source_v: Tensor) -> Tensor:
+        """Return N e."""
+        return source_v @ self.coupling.T
+
+    def solve(self, g_d: Tensor, right: Tensor, tolerance: Tensor) -> Tensor:  # noqa: ARG002  it is exact
+        """Eliminate, factor and substitute back."""
+        if g_d.shape[1] == 0:
+            return solve_batch(self.blocks, None, None, right)
+        own = self.equations
+        diagonal = own.system.scatter(torch.zeros_like(right), g_d, g_d)
+        joined = None
+        if len(own.joined):
+            n_b = len(own.ordering.factored)
+            row, column = own.joined_ends
+            joined = torch.zeros(len(right), n_b * n_b, dtype=torch.float64, device=right.device)
+            joined.index_add_(1, row * n_b + column, -g_d[:, own.joined])
+            joined.index_add_(1, column * n_b + row, -g_d[:, own.joined])
+            joined = joined.view(-1, n_b, n_b)
+        return solve_batch(self.blocks, diagonal, joined, right)
