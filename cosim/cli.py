@@ -177,23 +177,92 @@ def show(run: Path, json_file: str | None) -> None:
 
 
 @main.command(name="eval")
-@click.argument("run", type=FOLDER)
+@click.argument("run", metavar="RUN|BUNDLE", type=FOLDER)
 @click.option("--simulator", type=click.Choice(["newton", "ngspice"]), help="Another simulator than the run's.")
-@click.option("--from", "which", type=CHECKPOINTS, default="last", show_default=True, help="Which checkpoint.")
+@click.option("--from", "which", type=CHECKPOINTS, help="Which checkpoint of a run; the last by default.")
 @DATA_OPTION
 @JSON_OPTION
-def evaluate(*, run: Path, simulator: str | None, which: str, data: Path | None, json_file: str | None) -> None:
-    """Score a checkpoint of a run folder, RUN, on the images held out."""
-    from .training.checkpoints import Which
+def evaluate(*, run: Path, simulator: str | None, which: str | None, data: Path | None, json_file: str | None) -> None:
+    """Score a checkpoint of a run folder, RUN, or the decks of a BUNDLE, on the images held out."""
+    from .compilation.bundle import is_bundle
     from .training.config import SimulatorKind
-    from .training.run import evaluate as evaluate_run
 
     chosen = None if simulator is None else SimulatorKind(simulator)
-    result = evaluate_run(run, simulator=chosen, which=Which(which), data=data)
+    if is_bundle(run):
+        from .compilation.compiled_run import evaluate_bundle
+
+        if which is not None:
+            raise click.UsageError(f"--from: {run} is a bundle, which holds one checkpoint; leave it out")
+        result = evaluate_bundle(run, simulator=chosen, data=data)
+    else:
+        from .training.checkpoints import Which
+        from .training.run import evaluate as evaluate_run
+
+        result = evaluate_run(run, simulator=chosen, which=Which(which or "last"), data=data)
     console = _console(json_file)
     for line in result.lines():
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     _write_json(result.to_json(), json_file)
+
+
+@main.command(name="compile")
+@click.argument("run", type=FOLDER)
+@click.option("--out", required=True, type=FOLDER, metavar="BUNDLE", help="Folder of the bundle; made new, or empty.")
+@click.option("--tile", default="64x64", show_default=True, metavar="RxC", help="Largest tile: row and column wires.")
+@click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Decks for the first N images held out.")
+@click.option("--verify", is_flag=True, help="Run the samples' decks in ngspice and compare; 3 without --samples.")
+@click.option("--from", "which", type=CHECKPOINTS, default="last", show_default=True, help="Which checkpoint.")
+@click.option("--force", is_flag=True, help="Replace a bundle that is there; other files are refused.")
+@DATA_OPTION
+@JSON_OPTION
+def compile_(
+    *,
+    run: Path,
+    out: Path,
+    tile: str,
+    samples: int | None,
+    verify: bool,
+    which: str,
+    force: bool,
+    data: Path | None,
+    json_file: str | None,
+) -> None:
+    """Compile the network of a run folder, RUN, to a bundle of netlists that plain ngspice runs."""
+    from circuits.tiles import TileSize
+
+    from .compilation.compiled_run import VERIFIED_SAMPLES, compile_run
+    from .compilation.verification import verify_bundle
+    from .training.checkpoints import Which
+
+    console = _console(json_file)
+    wanted = samples or (VERIFIED_SAMPLES if verify else 0)
+    bundle = compile_run(
+        run, out, tile=TileSize.parse(tile), samples=wanted, which=Which(which), data=data, force=force
+    )
+    console.print(bundle.table())
+    first = bundle.manifest.blocks[0]
+    lines = [f"wrote {out}; its README.md goes on from: cd {out / first.folder} && ngspice -b top.cir"]
+    report = verify_bundle(out, console=console) if verify else None
+    lines += [] if report is None else report.lines()
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    _write_json({**bundle.to_json(), "verify": None if report is None else report.to_json()}, json_file)
+    _fail_unless(report is None or report.passed)
+
+
+@main.command()
+@click.argument("bundle", type=FOLDER)
+@JSON_OPTION
+def verify(bundle: Path, json_file: str | None) -> None:
+    """Run every sample's deck of a BUNDLE in ngspice, and compare with the voltages that its network has."""
+    from .compilation.verification import verify_bundle
+
+    console = _console(json_file)
+    report = verify_bundle(bundle, console=console)
+    for line in report.lines():
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    _write_json(report.to_json(), json_file)
+    _fail_unless(report.passed)
 
 
 @main.command()

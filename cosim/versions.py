@@ -23,14 +23,15 @@ DISTRIBUTIONS: Final = (
 
 
 def collect_versions(distributions: tuple[str, ...] = DISTRIBUTIONS) -> dict[str, str | None]:
-    """Return the version of Python, of each distribution and of the source; None where there is none."""
-    versions: dict[str, str | None] = {"python": platform.python_version(), "commit": source_commit()}
+    """Return the version of Python and of each distribution, None where it is missing, and a checkout's commit."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
     for name in distributions:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
-    return versions
+    commit = source_commit()
+    return versions if commit is None else {**versions, "commit": commit}
 
 
 def source_commit() -> str | None:

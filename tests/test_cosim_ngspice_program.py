@@ -16,7 +16,7 @@ from circuits.kirchhoff import diode_currents
 from circuits.reductions import Chain, fold, mirror
 from cosim.errors import ConvergenceError, ResultError, SimulationError, SimulatorNotFound
 from cosim.simulators.ngspice import program
-from cosim.simulators.ngspice.program import parse_raw, run_program, solve_standalone
+from cosim.simulators.ngspice.program import parse_raw, read_voltages, run_deck, run_program, solve_standalone
 from netlists import SolverOptions, format_standalone, lower
 
 DIVIDER = "* divider\nv1 In 0 3.0\nr1 In out 1000.0\nr2 out 0 500.0\n.op\n.end\n"
@@ -280,3 +280,51 @@ def test_clamps_hold_where_they_were_asked_to() -> None:
         built = build(block)
         voltage_v, _ = solve_standalone(lower(built.circuit.with_drives(built.drives(np.array([[x]]))[0]))[0])
         assert built.outputs(voltage_v[None])[0, 0] == pytest.approx(limit, abs=1e-5)
+
+
+def write_deck(folder: Path) -> Path:
+    """Write a deck whose parts are in another folder."""
+    (folder / "error parts" / "below").mkdir(parents=True)
+    (folder / "error parts" / "load.inc").write_text("* load\nr2 out 0 500.0\n")
+    deck = folder / "error parts" / "below" / "top.cir"
+    deck.write_text('* divider\n.include "../load.inc"\nv1 In 0 3.0\nr1 In out 1000.0\n.op\n.end\n')
+    return deck
+
+
+@pytest.mark.ngspice
+def test_deck_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deck = write_deck(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    for path in (deck, deck.relative_to(tmp_path)):
+        assert run_deck(path)["out"].tolist() == pytest.approx([1.0])
+    assert sorted(tmp_path.rglob("*")) == before
+    run_deck(deck, keep=tmp_path / "kept")
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"deck.raw", "deck.log"}
+
+
+@pytest.mark.ngspice
+def test_deck_on_the_disk_that_is_not_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deck = write_deck(tmp_path)
+    with pytest.raises(SimulationError, match=r"none.cir: there is no such deck; name a SPICE file"):
+        run_deck(tmp_path / "none.cir")
+    (tmp_path / "error parts" / "load.inc").unlink()
+    (tmp_path / "logs").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "logs"))
+    with pytest.raises(
+        ResultError, match=rf"load.inc.* Deck: {deck}, log: {tmp_path}/logs/tellegen-ngspice-\w+/deck.log"
+    ):
+        run_deck(deck)
+    (folder,) = (tmp_path / "logs").iterdir()
+    assert "load.inc" in (folder / "deck.log").read_text()
+
+
+@pytest.mark.ngspice
+def test_voltages_by_name() -> None:
+    netlist, _ = lower(BANK["divider"].circuit)
+    vectors = run_program(format_standalone(netlist))
+    np.testing.assert_array_equal(read_voltages(netlist, vectors), solve_standalone(netlist)[0])
+    with pytest.raises(ResultError, match=r"circuit 'divider': ngspice returned no vector 'out'"):
+        read_voltages(netlist, {"in": vectors["in"]})
+    with pytest.raises(ResultError, match=r"circuit 'divider': ngspice returned nan for 'out'"):
+        read_voltages(netlist, {**vectors, "out": np.array([np.nan])})

@@ -1,7 +1,8 @@
 """Run the plain ngspice program on a complete deck: the reference that shares nothing with our shared-library path.
 
-Takes the text of a deck, gives the vectors of its one plot. One process a deck, so nothing of an earlier deck can
-survive. Knows nothing of batches and drives; where speed counts, `sweep` is the way.
+Takes the text of a deck, or a deck on the disk with what it includes, and gives the vectors of its one plot. One
+process a deck, so nothing of an earlier deck can survive. Knows nothing of batches and drives; where speed counts,
+`sweep` is the way.
 
 ngspice 39 ends with status 0 after a transient fallback, a changed resistance or a missing analysis, so its words and
 its file are judged as well.
@@ -11,7 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -38,6 +39,8 @@ _DENIED: Final = re.compile(
 )
 _BYTES_A_VALUE: Final = 8
 _SHOWN: Final = 5  # lines of the log in a message
+_RAW: Final = "deck.raw"
+_LOG: Final = "deck.log"
 
 
 def find_ngspice_program() -> str:
@@ -83,19 +86,59 @@ def run_program(text: str, *, timeout_s: float = 300.0, keep: Path | None = None
         ResultError: if the exit status, the log or the raw file shows that this is not the solution of this deck.
         SimulationError: if the deck or the log cannot be written, or the raw file not read.
     """
+    program, folder = find_ngspice_program(), _run_folder(keep)
+    deck = folder / "deck.cir"
+    with _on_disk(deck):
+        deck.write_text(text, encoding="utf-8")
+    vectors = _run(program, deck.name, folder, timeout_s=timeout_s, where=f"Deck and log: {deck}")
+    if keep is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    return vectors
+
+
+def run_deck(deck: Path, *, timeout_s: float = 300.0, keep: Path | None = None) -> dict[str, NDArray[np.float64]]:
+    """Run a deck that is on the disk, with the files that it includes, in a process of its own.
+
+    Args:
+        deck: the file; nothing is written beside it.
+        timeout_s: s — the process is ended after it.
+        keep: folder (made where missing) that keeps log and raw file, as for `run_program`.
+
+    Returns:
+        as `run_program`.
+
+    Raises:
+        SimulatorNotFound, ResultError: as `run_program`.
+        SimulationError: if there is no such deck, the log cannot be written, or the raw file not read.
+    """
     program = find_ngspice_program()
+    if not deck.is_file():
+        raise SimulationError(f"{deck}: there is no such deck; name a SPICE file")
+    folder = _run_folder(keep)
+    where = f"Deck: {deck}, log: {folder / _LOG}"
+    vectors = _run(program, str(deck.absolute()), folder, timeout_s=timeout_s, where=where)
+    if keep is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    return vectors
+
+
+def _run_folder(keep: Path | None) -> Path:
+    """Return the folder of a run, made where missing, without the raw file of an earlier one."""
     with _on_disk(keep or "the temporary folder"):
         if keep is not None:
             keep.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="tellegen-ngspice-")) if keep is None else keep
-    deck, raw, log = folder / "deck.cir", folder / "deck.raw", folder / "deck.log"
-    with _on_disk(deck):
-        raw.unlink(missing_ok=True)
-        deck.write_text(text, encoding="utf-8")
+        (folder / _RAW).unlink(missing_ok=True)
+    return folder
+
+
+def _run(program: str, deck: str, folder: Path, *, timeout_s: float, where: str) -> dict[str, NDArray[np.float64]]:
+    """Run a deck by its name as seen from a folder, which gets log and raw file, and judge what comes of it."""
+    raw, log = folder / _RAW, folder / _LOG
     try:
         # -n: a user's .spiceinit may change what a deck means.
         run = subprocess.run(
-            [program, "-n", "-b", "-r", raw.name, deck.name],
+            [program, "-n", "-b", "-r", raw.name, deck],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -106,8 +149,7 @@ def run_program(text: str, *, timeout_s: float = 300.0, keep: Path | None = None
         with _on_disk(log):
             log.write_bytes((error.stdout or b"") + (error.stderr or b""))
         raise ResultError(
-            f"ngspice ran past {timeout_s:g} s and was ended; allow more time, or loosen the clamps. "
-            f"Deck and log: {deck}"
+            f"ngspice ran past {timeout_s:g} s and was ended; allow more time, or loosen the clamps. {where}"
         ) from error
     with _on_disk(log):
         log.write_bytes(run.stdout + run.stderr)
@@ -116,20 +158,15 @@ def run_program(text: str, *, timeout_s: float = 300.0, keep: Path | None = None
     denied = [line for line in said if _DENIED.search(line) and not line.startswith("Circuit:")]
     if run.returncode != 0 or denied:
         shown = list(dict.fromkeys(denied or [line for line in said if line]))[:_SHOWN]
-        raise ResultError(
-            f"ngspice ended with status {run.returncode} and said: {' | '.join(shown)}. Deck and log: {deck}"
-        )
+        raise ResultError(f"ngspice ended with status {run.returncode} and said: {' | '.join(shown)}. {where}")
     if not raw.is_file():
-        raise ResultError(f"ngspice wrote no raw file; the deck has no analysis. Deck and log: {deck}")
+        raise ResultError(f"ngspice wrote no raw file; the deck has no analysis. {where}")
     with _on_disk(raw):
         content = raw.read_bytes()
     try:
-        vectors = parse_raw(content)
+        return parse_raw(content)
     except ResultError as error:
-        raise ResultError(f"{error}. Deck and log: {deck}") from error
-    if keep is None:
-        shutil.rmtree(folder, ignore_errors=True)
-    return vectors
+        raise ResultError(f"{error}. {where}") from error
 
 
 def parse_raw(content: bytes) -> dict[str, NDArray[np.float64]]:
@@ -197,16 +234,31 @@ def solve_standalone(netlist: Netlist) -> tuple[Floats, Floats]:
     """
     vectors = run_program(format_standalone(netlist))
     names = node_map(netlist)
-    missing = [name for name in names.vectors if name not in vectors]
-    if missing:
-        raise ResultError(f"circuit '{netlist.circuit.name}': ngspice returned no vector '{missing[0]}'")
-    values = np.array([[vectors[name][0] for name in names.vectors]])
-    if not np.isfinite(values).all():
-        name = names.vectors[int(np.argmax(~np.isfinite(values)))]
-        raise ResultError(f"circuit '{netlist.circuit.name}': ngspice returned {vectors[name][0]} for '{name}'")
+    values = _read_values(netlist, vectors, names.vectors)
     voltage_v = names.voltages(values)
     _require_kirchhoff(netlist, voltage_v)
     return voltage_v[0], names.source_currents(values)[0]
+
+
+def read_voltages(netlist: Netlist, vectors: Mapping[str, NDArray[np.float64]]) -> Floats:
+    """Return the node voltages at the first point of what the program answered, [n_nodes] V, ground first.
+
+    Raises:
+        ResultError: for a vector that is missing or not finite.
+    """
+    return np.concatenate([np.zeros(1), _read_values(netlist, vectors, netlist.nodes[1:])[0]])
+
+
+def _read_values(netlist: Netlist, vectors: Mapping[str, NDArray[np.float64]], names: Sequence[str]) -> Floats:
+    """Return the first point of some vectors, [1, n]."""
+    missing = [name for name in names if name not in vectors]
+    if missing:
+        raise ResultError(f"circuit '{netlist.circuit.name}': ngspice returned no vector '{missing[0]}'")
+    values = np.array([[vectors[name][0] for name in names]])
+    if not np.isfinite(values).all():
+        name = names[int(np.argmax(~np.isfinite(values)))]
+        raise ResultError(f"circuit '{netlist.circuit.name}': ngspice returned {vectors[name][0]} for '{name}'")
+    return values
 
 
 def _require_kirchhoff(netlist: Netlist, voltage_v: Floats) -> None:

@@ -1,0 +1,295 @@
+"""The manifest of a bundle: which node, device and file stands for what in the network.
+
+Takes and gives: JSON. Must not know: torch, circuits in memory. Its schema is published in `manifest.schema.json`; a
+change that older readers cannot take raises VERSION.
+"""
+
+import json
+from enum import Enum
+from typing import Annotated, Any, Final, Literal, final
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+FORMAT: Final = "tellegen bundle"
+VERSION: Final = 1
+SCHEMA_FILE: Final = "manifest.schema.json"
+
+# Neither absolute nor above the folder, nor hidden.
+FilePath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+Names = Annotated[tuple[str, ...], Field(description="SPICE names, one a unit, in the order of the units")]
+Siemens = Annotated[
+    tuple[tuple[float, ...], ...],
+    Field(description="S, of every weight: [i][j]; of a convolution [channel][channel before, ky, kx laid out]"),
+]
+
+
+class Joins(Enum):
+    """Which units a crossbar's weights join."""
+
+    DENSE = "dense"  # weight (i, j): row unit i and column unit j
+    CONVOLUTION = "convolution"  # a weight, one tap of a kernel, is repeated at every place of the image
+    CHANNEL = "channel"  # weight (0, c): the bias row and every unit of channel c
+
+
+class Entry(BaseModel):
+    """A part of the manifest: no unknown key, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+@final
+class UnitsEntry(Entry):
+    """Units and their nodes: a pair (p, n) a unit, or one node p with single polarity."""
+
+    p: Names
+    n: Names | None = None
+
+
+@final
+class ConvolutionEntry(Entry):
+    """A 2-D convolution of the layer before, as torch.nn.Conv2d."""
+
+    input_shape: tuple[int, int, int]
+    channels: int
+    kernel: int
+    stride: int
+    padding: int
+
+
+@final
+class ClampEntry(Entry):
+    """Diodes to two rails: limits in V of the p node; the diode is ngspice's level 1."""
+
+    low_v: float
+    high_v: float
+    reference_current_a: float
+    saturation_current_a: float
+    emission_coefficient: float
+    series_resistance_ohm: float
+    activation_energy_ev: float
+    saturation_exponent: float
+
+
+@final
+class LayerEntry(Entry):
+    """A layer of units."""
+
+    size: Count
+    leak_s: Annotated[float, Field(description="S, from each node to ground")]
+    bias: bool
+    clamp: ClampEntry | None
+    coupling: Annotated[ConvolutionEntry | None, Field(description="null: dense")]
+    units: UnitsEntry
+
+
+@final
+class CrossbarEntry(Entry):
+    """Weights w = G+ - G- between two groups of units, and the devices that they are made of."""
+
+    name: str
+    rows: Annotated[str, Field(description="'inputs', 'bias' or 'layer 1'")]
+    columns: str
+    joins: Annotated[Joins, Field(strict=False)]
+    shape: Annotated[tuple[int, ...], Field(description="of the weights")]
+    plus_devices: Annotated[
+        tuple[str, ...],
+        Field(description="SPICE names of the devices at row unit {row} and column unit {column} that have G+"),
+    ]
+    minus_devices: Annotated[tuple[str, ...], Field(description="likewise for G-; none with single polarity")]
+    plus_s: Siemens
+    minus_s: Siemens | None
+    conductance_map: FilePath
+
+    def devices(self, row: int, column: int) -> tuple[str, ...]:
+        """Return the names of the devices between a row unit and a column unit, those of G+ first."""
+        patterns = (*self.plus_devices, *self.minus_devices)
+        return tuple(pattern.format(row=row, column=column) for pattern in patterns)
+
+
+@final
+class TileEntry(Entry):
+    """One tile of a crossbar: the subcircuit of that name in crossbars.inc, called as x<name>."""
+
+    name: str
+    crossbar: str
+    index: tuple[int, int]
+    row_units: Annotated[tuple[int, int], Field(description="first, and one behind the last")]
+    column_units: tuple[int, int]
+    rows: Annotated[Count, Field(description="row wires used")]
+    columns: Annotated[Count, Field(description="column wires used")]
+    devices: Count
+    utilisation: Annotated[float, Field(description="devices over the places of a full tile")]
+
+
+@final
+class ConverterEntry(Entry):
+    """A DAC or ADC; full scales are in units of `unit`."""
+
+    kind: Literal["dac", "adc"]
+    converts: str
+    bits: Annotated[int | None, Field(description="null: ideal")]
+    full_scale: Annotated[float | None, Field(description="null: ranged from the data")]
+    in_force: Annotated[float | None, Field(description="the full scale in force; null: nothing was seen yet")]
+    unit: str
+
+
+@final
+class ConvertersEntry(Entry):
+    """The converters of a block; nudge, phase and current are for training only."""
+
+    input: ConverterEntry
+    output: ConverterEntry
+    nudge: ConverterEntry
+    phase: ConverterEntry
+    current: ConverterEntry
+
+
+@final
+class SampleEntry(Entry):
+    """A deck for one real input, with the voltages that the network has there."""
+
+    number: Count
+    deck: FilePath
+    drives: FilePath
+    voltages: FilePath
+
+
+@final
+class BlockEntry(Entry):
+    """An energy block: its description, its nodes and devices, and its files."""
+
+    name: str
+    module: Annotated[str, Field(description="path of the torch module; '' is the network itself")]
+    folder: FilePath
+    top: FilePath
+    drive: Literal["voltage", "current"]
+    polarity: Literal["differential", "single"]
+    v_unit_v: Annotated[float, Field(description="V, voltage of the dimensionless 1")]
+    g_unit_s: Annotated[float, Field(description="S, conductance of the dimensionless 1")]
+    g_min_s: float
+    g_max_s: float
+    temperature_k: float
+    k_over_q_v_per_k: float
+    gmin_s: float
+    inputs: Annotated[UnitsEntry, Field(description="in the order of the input; the nodes that the sources drive")]
+    input_sources: Annotated[UnitsEntry, Field(description="sources that the input sets: its value is {drive_<name>}")]
+    layers: tuple[LayerEntry, ...]
+    output_layers: Annotated[tuple[int, ...], Field(description="numbers of the layers read, from 0")]
+    outputs: Annotated[UnitsEntry, Field(description="in the order of the output")]
+    bias: UnitsEntry | None
+    crossbars: tuple[CrossbarEntry, ...]
+    tiles: tuple[TileEntry, ...]
+    converters: ConvertersEntry
+    counts: Annotated[dict[str, Count], Field(description="nodes but ground, and devices of each kind")]
+    samples: tuple[SampleEntry, ...]
+
+    def crossbar(self, name: str) -> CrossbarEntry:
+        """Return a crossbar by its name."""
+        return next(crossbar for crossbar in self.crossbars if crossbar.name == name)
+
+
+@final
+class LayerText(Entry):
+    """One torch module of a digital stage."""
+
+    module: str
+    text: str
+
+
+@final
+class DigitalStep(Entry):
+    """A digital stage: torch modules in the order in which they are registered."""
+
+    kind: Literal["digital"]
+    module: str
+    layers: tuple[LayerText, ...]
+
+
+@final
+class AnalogStep(Entry):
+    """An energy block in the chain."""
+
+    kind: Literal["analog"]
+    module: str
+    block: str
+
+
+Step = Annotated[DigitalStep | AnalogStep, Field(discriminator="kind")]
+
+
+@final
+class TensorEntry(Entry):
+    """A tensor of the digital side."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@final
+class DigitalEntry(Entry):
+    """Weights and buffers of the digital side, by their names in the network's state_dict."""
+
+    file: FilePath
+    tensors: dict[str, TensorEntry]
+
+
+@final
+class RunEntry(Entry):
+    """The run that the network comes from, enough to build its digital side again and find its images."""
+
+    config: Annotated[dict[str, JsonValue], Field(description="as the run's config.json")]
+    checkpoint: Literal["last", "previous", "best"]
+    epoch: Count
+    batch: Count
+    best_epoch: Count | None
+    best_accuracy: float | None
+    images: Annotated[str, Field(description="fingerprint of the images that it was trained on")]
+    shape: Annotated[tuple[int, ...], Field(description="of an image")]
+    n_classes: Count
+
+
+@final
+class Manifest(Entry):
+    """What is in a bundle of tellegen: a hybrid network whose energy blocks are SPICE decks."""
+
+    format: Literal["tellegen bundle"]
+    version: Literal[1]
+    tellegen: Annotated[str, Field(description="version of the program")]
+    tile_rows: Count
+    tile_columns: Count
+    chain: tuple[Step, ...]
+    blocks: tuple[BlockEntry, ...]
+    digital: DigitalEntry
+    run: Annotated[RunEntry | None, Field(description="null: compiled from a torch module of someone's own")]
+    files: Annotated[dict[FilePath, Digest], Field(description="SHA-256 of every other file")]
+
+    def block(self, name: str) -> BlockEntry:
+        """Return a block by its name."""
+        return next(block for block in self.blocks if block.name == name)
+
+
+def manifest_schema() -> dict[str, Any]:
+    """Return the JSON schema of a manifest, what `manifest.schema.json` holds."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Manifest.model_json_schema()}
+
+
+def format_schema() -> str:
+    """Return the schema as text."""
+    return json.dumps(manifest_schema(), indent=2) + "\n"
+
+
+def format_manifest(manifest: Manifest) -> str:
+    """Return a manifest as JSON for people and programs: a list of numbers or names is one line."""
+    return _format(manifest.model_dump(mode="json"), "") + "\n"
+
+
+def _format(value: Any, indent: str) -> str:
+    inner = indent + "  "
+    if isinstance(value, dict) and value:
+        rows = [f"{inner}{json.dumps(key)}: {_format(item, inner)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
+    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        return "[\n" + ",\n".join(f"{inner}{_format(item, inner)}" for item in value) + f"\n{indent}]"
+    return json.dumps(value, allow_nan=False)
