@@ -46,13 +46,13 @@ class _Layout:
         p = frozen_indices(np.arange(start, start + size))
         return UnitNodes(p=p, n=frozen_indices(p + size) if len(self.signs) > 1 else None)
 
-    def resistors(self, names: Sequence[str], a: Indices, b: Indices, value_s: float) -> Indices:
+    def resistors(self, names: Sequence[str], a: Indices, b: Indices, value_s: float | Floats) -> Indices:
         """Add resistors and return their indices."""
         first = self.n_resistors
         self.n_resistors += len(names)
         self.resistor_names.append(names)
         self.resistor_ends.append((a, b))
-        self.resistor_values.append(np.full(len(names), value_s))
+        self.resistor_values.append(np.array(np.broadcast_to(value_s, len(names)), dtype=np.float64))
         return np.arange(first, self.n_resistors)
 
     def crossbar(self, name: str, rows: UnitNodes, columns: UnitNodes, wiring: AbstractWiring) -> Crossbar:
@@ -85,6 +85,20 @@ def _bias_wiring(layer: NodeLayer) -> AbstractWiring:
         return DenseWiring(n_rows=1, n_columns=layer.size)
     channels = layer.coupling.channels
     return SharedBiasWiring(channels=channels, positions=layer.size // channels)
+
+
+def _leaks(layout: _Layout, layers: tuple[UnitNodes, ...]) -> Indices:
+    """Add the leaks of each layer, of p nodes and then n nodes, and return their indices."""
+    leaks = []
+    for layer, nodes in zip(layout.block.layers, layers, strict=True):
+        values_s = layer.leaks_s
+        if len(values_s):
+            sides = [nodes.p] if nodes.n is None else [nodes.p, nodes.n]
+            ends = np.concatenate(sides)
+            names = [f"leak_{layout.nodes[k]}" for k in ends]
+            ground = np.zeros(len(ends), dtype=np.int64)
+            leaks.append(layout.resistors(names, ends, ground, np.tile(values_s, len(sides))))
+    return frozen_indices(np.concatenate(leaks) if leaks else ())
 
 
 def _clamp_layers(layout: _Layout, layers: tuple[UnitNodes, ...]) -> tuple[Diodes, list[tuple[int, float]]]:
@@ -212,12 +226,7 @@ def build(block: EnergyBlock) -> BlockCircuit:
     for k, (layer, nodes) in enumerate(zip(block.layers, layers, strict=True), start=1):
         if layer.bias and bias is not None:
             crossbars.append(layout.crossbar(f"b{k}", bias, nodes, _bias_wiring(layer)))
-    leaks = []
-    for layer, nodes in zip(block.layers, layers, strict=True):
-        if layer.leak_s > 0:
-            ends = nodes.p if nodes.n is None else np.concatenate([nodes.p, nodes.n])
-            names = [f"leak_{layout.nodes[k]}" for k in ends]
-            leaks.append(layout.resistors(names, ends, np.zeros(len(ends), dtype=np.int64), layer.leak_s))
+    leaks = _leaks(layout, layers)
     diodes, rails = _clamp_layers(layout, layers)
     circuit = Circuit(
         name=block.name,
@@ -235,6 +244,7 @@ def build(block: EnergyBlock) -> BlockCircuit:
         temperature_k=block.temperature_k,
         gmin_s=block.gmin_s,
         k_over_q_v_per_k=block.k_over_q_v_per_k,
+        active=any((layer.leaks_s <= 0).any() for layer in block.layers),
     )
     return BlockCircuit(
         block=block,
@@ -243,6 +253,6 @@ def build(block: EnergyBlock) -> BlockCircuit:
         inputs=inputs,
         bias=bias,
         crossbars=tuple(crossbars),
-        leak_devices=frozen_indices(np.concatenate(leaks) if leaks else ()),
+        leak_devices=leaks,
         image=frozen_indices(layout.image if len(layout.signs) > 1 else ()),
     )

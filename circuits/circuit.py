@@ -31,7 +31,8 @@ class Circuit:
         temperature_k: K — of every diode.
         gmin_s: S — conductance across every junction, as in ngspice.
         k_over_q_v_per_k: V/K — the simulator's k/q.
-        active: True for a reduced circuit, whose equivalent conductances may be zero or negative.
+        active: True where conductances may be zero or negative: of a reduced circuit, whose are equivalents, or of a
+            block with active leaks.
 
     Raises:
         CircuitError: if nodes or node indices are inconsistent.

@@ -13,6 +13,7 @@ from typing import final
 
 import numpy as np
 
+from .arrays import Floats
 from .choices import chosen
 from .clamp import Clamp
 from .convolution import Convolution, format_shape
@@ -42,7 +43,8 @@ class NodeLayer:
     Args:
         size: number of units; may be left out where a convolution says it, and is its size then.
         clamp: diodes to two rails, or None for a linear layer.
-        leak_s: S — conductance from each node to ground; zero for none.
+        leak_s: S — conductance from each node to ground, zero for none; or one a unit, which may be negative: an
+            active element, as a deep Hopfield network needs where its devices load a unit by more than its own leak.
         bias: True for a trainable bias: a pair of devices from each unit to a row at +-v_unit. The units of a convolved
             layer's channel share one value.
         coupling: a convolution of the layer before, or of a voltage-driven input; None for a dense crossbar. A first
@@ -51,7 +53,7 @@ class NodeLayer:
 
     size: int = 0
     clamp: Clamp | None = None
-    leak_s: float = 0.0
+    leak_s: float | tuple[float, ...] = 0.0
     bias: bool = False
     coupling: Convolution | None = None
 
@@ -62,8 +64,23 @@ class NodeLayer:
             raise CircuitError(f"node layer: size = {self.size!r}; give a whole number of units, one or more")
         if self.clamp is not None and not isinstance(self.clamp, Clamp):
             raise CircuitError(f"node layer: clamp = {self.clamp!r}; give Clamp(low_v=..., high_v=...) or None")
-        if not (np.isfinite(self.leak_s) and self.leak_s >= 0):
-            raise CircuitError(f"node layer: leak_s = {self.leak_s!r}; give zero or more")
+        if isinstance(self.leak_s, int | float | np.number):
+            if not (np.isfinite(self.leak_s) and self.leak_s >= 0):
+                raise CircuitError(f"node layer: leak_s = {self.leak_s!r}; give zero or more")
+        else:
+            self._take_leaks(self.leak_s)
+
+    def _take_leaks(self, leak_s: object) -> None:
+        """Take a leak a unit."""
+        values = np.asarray(leak_s, dtype=np.float64)
+        if values.shape != (self.size,):
+            raise CircuitError(
+                f"node layer: {values.size} leaks for {self.size} units; give one a unit, or one for all"
+            )
+        if not np.isfinite(values).all():
+            unit = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise CircuitError(f"node layer: leak_s of unit {unit} is {values[unit]}; give finite values")
+        object.__setattr__(self, "leak_s", tuple(values.tolist()))
 
     def _take_size(self, coupling: object) -> None:
         """Take the size from the convolution."""
@@ -80,6 +97,13 @@ class NodeLayer:
     def shape(self) -> tuple[int, ...]:
         """(channels, height, width) of a convolved image, (size,) of other layers."""
         return (self.size,) if self.coupling is None else self.coupling.output_shape
+
+    @property
+    def leaks_s(self) -> Floats:
+        """[size] S — leak of each unit; empty where the layer has none."""
+        if isinstance(self.leak_s, tuple):
+            return np.array(self.leak_s)
+        return np.full(self.size, self.leak_s) if self.leak_s > 0 else np.zeros(0)
 
 
 @final
@@ -173,9 +197,22 @@ class EnergyBlock:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """(channels, height, width) of an input that is convolved, (n_inputs,) of another."""
-        coupling = self.layers[0].coupling
+        """(channels, height, width) of an input that is an image, (n_inputs,) of another.
+
+        It is one where a convolution takes it, or the first layer that currents drive.
+        """
+        first = 0 if self.drive is Drive.VOLTAGE else 1
+        coupling = self.layers[first].coupling if first < len(self.layers) else None
         return (self.n_inputs,) if coupling is None else coupling.input_shape
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """(channels, height, width) where the one layer read is an image, (n_outputs,) otherwise."""
+        if len(self.output_layers) > 1:
+            return (self.n_outputs,)
+        place = self.output_layers[0] % len(self.layers)
+        is_driven_image = place == 0 and self.drive is Drive.CURRENT
+        return self.input_shape if is_driven_image else self.layers[place].shape
 
     @property
     def n_outputs(self) -> int:

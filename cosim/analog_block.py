@@ -5,6 +5,7 @@ Nest & Ernoult 2024: each block returns its conductance gradients and hands dL/d
 """
 
 import copy
+import math
 from enum import Enum
 from typing import Any, final
 
@@ -77,6 +78,12 @@ def _restore_windows(module: nn.Module, _incompatible: object) -> None:
             for name, parameter in group.items():
                 if not isinstance(parameter, Conductance):
                     group[name] = Conductance(parameter.detach(), module.block.window, parameter.requires_grad)
+
+
+def _shapes_taken(block: EnergyBlock) -> str:
+    """Return the shapes of input that a block takes."""
+    flat = f"[batch, {block.n_inputs}]"
+    return flat if len(block.input_shape) == 1 else f"{flat} or [batch, {', '.join(map(str, block.input_shape))}]"
 
 
 @final
@@ -157,10 +164,10 @@ class AnalogBlock(nn.Module):
         """Return the states of the output layers at the free equilibrium.
 
         Args:
-            x: [batch, n_inputs] dimensionless.
+            x: [batch, n_inputs] dimensionless, or [batch, channels, height, width] of an image of as many units.
 
         Returns:
-            [batch, n_outputs] dimensionless.
+            [batch, n_outputs] dimensionless, or [batch, channels, height, width] where the layer read is an image.
 
         Raises:
             BlockError: for a wrong shape, NaN or infinity in x or the weights, or a weight outside the window.
@@ -168,22 +175,26 @@ class AnalogBlock(nn.Module):
         """
         self._check_input(x)
         parameters = [*self.g_plus.values(), *self.g_minus.values()]
-        result: Tensor = _Relax.apply(x, self, *parameters)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        return result
+        result: Tensor = _Relax.apply(x.flatten(1), self, *parameters)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return result.reshape(len(x), *self.block.output_shape)
 
     def _check_input(self, x: Tensor) -> None:
         if not isinstance(x, Tensor):
             raise BlockError(f"block '{self.block.name}': input of type {type(x).__name__}; give a torch tensor")
-        if x.ndim != 2 or x.shape[1] != self.block.n_inputs:
-            raise BlockError(
-                f"block '{self.block.name}': input of shape {tuple(x.shape)}; it takes [batch, {self.block.n_inputs}]"
-            )
+        block = self.block
+        shape = tuple(x.shape[1:])
+        is_image = len(shape) == 3  # its units enter a dense layer as torch lays them out; a convolution knows its own
+        if is_image and len(block.input_shape) == 1:
+            shape = (math.prod(shape),)
+        if x.ndim == 0 or shape not in {(block.n_inputs,), block.input_shape}:
+            raise BlockError(f"block '{block.name}': input of shape {tuple(x.shape)}; it takes {_shapes_taken(block)}")
         if not x.is_floating_point():
             raise BlockError(f"block '{self.block.name}': input of type {x.dtype}; give float32 or float64")
         if not bool(torch.isfinite(x).all()):
-            sample, unit = (int(k) for k in (~torch.isfinite(x)).nonzero()[0])
+            flat = x.flatten(1)
+            sample, unit = (int(k) for k in (~torch.isfinite(flat)).nonzero()[0])
             raise BlockError(
-                f"block '{self.block.name}': input {unit} of sample {sample} is {float(x[sample, unit])}; look for a "
+                f"block '{self.block.name}': input {unit} of sample {sample} is {float(flat[sample, unit])}; look for a "
                 "division or an exploding stage before the block"
             )
 

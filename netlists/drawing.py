@@ -14,6 +14,7 @@ More than MOST_SHOWN tiles each way are abbreviated.
 from collections.abc import Sequence
 from typing import Final, final
 
+from circuits.arrays import Floats
 from circuits.block_circuit import BlockCircuit
 from circuits.crossbar import Crossbar, UnitNodes
 from circuits.energy_block import Drive, Polarity
@@ -251,8 +252,8 @@ class _BlockDrawing:
             strips.append(("inputs", "inputs", f"{units:,} current sources"))
         if section.clamp is not None:
             strips.append(("clamps", f"clamps{number}", f"{2 * units:,} diodes"))
-        if section.leak_s > 0:
-            strips.append(("leaks", f"leaks{number}", f"{units:,} x {section.leak_s:g} S"))
+        if len(section.leaks_s):
+            strips.append(("leaks", f"leaks{number}", f"{units:,} x {_leaks_text(section.leaks_s)}"))
         if layer in {k % len(block.layers) for k in block.output_layers}:
             strips.append(("nudge", f"nudge{number}", f"{units:,} current sources"))
         return strips
@@ -354,3 +355,10 @@ class _BlockDrawing:
 
 def _count(sources: int) -> str:
     return f"{sources:,} source{'' if sources == 1 else 's'}"
+
+
+def _leaks_text(leaks_s: Floats) -> str:
+    """Return the leaks of a layer's units, and how many are active."""
+    low, high, active = leaks_s.min(), leaks_s.max(), int((leaks_s < 0).sum())
+    values = f"{low:g} S" if low == high else f"{low:.3g} to {high:.3g} S"
+    return f"{values}, {active:,} active units" if active else values

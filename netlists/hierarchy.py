@@ -22,10 +22,10 @@ from circuits.validation import check_values
 
 from .errors import NetlistError
 from .lowering import spell
-from .netlist import Netlist
+from .netlist import Netlist, active_leaks
 from .spice_numbers import NOMINAL_CELSIUS, format_celsius, format_double, format_resistances
 from .spice_reader import DRIVE
-from .spice_writer import OPEN_OHM
+from .spice_writer import OPEN_OHM, active_leak_line
 
 TOP: Final = "top.cir"
 SAMPLE: Final = "sample.inc"
@@ -169,10 +169,14 @@ def _element_lines(netlist: Netlist) -> tuple[list[str], ...]:
         *sources,
         list(map(format_double, circuit.capacitors.capacitance_f.tolist())),
     )
-    return tuple(
+    cards = tuple(
         _cards(netlist.nodes, spelt, terminals(group), column)
         for spelt, group, column in zip(names, circuit.groups, values, strict=True)
     )
+    conductance_s = circuit.resistors.conductance_s
+    for k in active_leaks(circuit, conductance_s).tolist():
+        cards[0][k] = _folded(active_leak_line(netlist, k, format_double(conductance_s[k])))
+    return cards
 
 
 def _cards(
@@ -180,7 +184,11 @@ def _cards(
 ) -> list[str]:
     columns = zip(names, ends[0].tolist(), ends[1].tolist(), values, strict=True)
     cards = [f"{name} {nodes[a]} {nodes[b]} {value}" for name, a, b, value in columns]
-    return [card if len(card) <= _COLUMNS else "\n".join(_wrapped(card.split(" "))) for card in cards]
+    return list(map(_folded, cards))
+
+
+def _folded(card: str) -> str:
+    return card if len(card) <= _COLUMNS else "\n".join(_wrapped(card.split(" ")))
 
 
 def _check_resistances(netlist: Netlist) -> None:

@@ -9,8 +9,8 @@ from typing import final
 
 import numpy as np
 
-from circuits.arrays import Floats
-from circuits.circuit import Circuit
+from circuits.arrays import Floats, Indices
+from circuits.circuit import GROUND, Circuit
 from circuits.topology import Topology
 
 from .errors import NetlistError
@@ -80,6 +80,19 @@ class Netlist:
     capacitors: tuple[str, ...]
     models: tuple[str, ...]
     options: SolverOptions = field(default_factory=SolverOptions)
+
+
+def active_leaks(circuit: Circuit, conductance_s: Floats) -> Indices:
+    """Return which resistors are active leaks, negative and to ground: no resistor, so decks have a VCCS there.
+
+    Negative ones elsewhere are equivalents of a reduced circuit, in decks that nobody builds.
+
+    Args:
+        circuit: the wiring.
+        conductance_s: [n_resistors] S.
+    """
+    r = circuit.resistors
+    return np.flatnonzero((conductance_s < 0.0) & ((r.a == GROUND) | (r.b == GROUND)))
 
 
 @final

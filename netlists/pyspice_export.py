@@ -8,6 +8,7 @@ from circuits.circuit import Circuit
 from circuits.diode import NOMINAL_TEMPERATURE_K
 
 from .lowering import lower
+from .netlist import active_leaks
 from .spice_writer import OPEN_OHM, ZERO_CELSIUS_K
 
 
@@ -51,8 +52,13 @@ def to_pyspice(circuit: Circuit) -> PySpiceCircuit:
         )
     r, d, c = circuit.resistors, circuit.diodes, circuit.capacitors
     v, i = circuit.voltage_sources, circuit.current_sources
+    active = set(active_leaks(circuit, r.conductance_s).tolist())
     for k, name in enumerate(netlist.resistors):
         g = float(r.conductance_s[k])
+        if k in active:
+            ends = nodes[r.a[k]], nodes[r.b[k]]
+            target.VCCS(name[1:], *ends, *ends, transconductance=g)
+            continue
         target.R(name[1:], nodes[r.a[k]], nodes[r.b[k]], OPEN_OHM if math.isclose(g, 0.0, abs_tol=0.0) else 1.0 / g)
     for k, name in enumerate(netlist.diodes):
         anode, cathode, model_name = nodes[d.anode[k]], nodes[d.cathode[k]], netlist.models[d.model[k]]

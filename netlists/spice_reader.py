@@ -1,6 +1,6 @@
 """Read SPICE text back into a circuit: the part of SPICE that this project writes, and a little more.
 
-Accepted: R, C, V, I, D and X cards; .include (.inc), .subckt and .ends, .param, .model d(...), .options, .title, .end;
+Accepted: R, C, V, I, D and X cards, G cards of an active leak (a VCCS across its own nodes); .include (.inc), .subckt and .ends, .param, .model d(...), .options, .title, .end;
 .op and .save are passed over. Values are numbers or {parameter}. Names are case-blind. Everything else is refused with
 file and line: expressions, definitions inside a subcircuit, its parameters, sources that are more than DC, and so on.
 
@@ -89,6 +89,7 @@ class _Reader:
         self.options: dict[str, tuple[Decimal, Card]] = {}
         self.elements: dict[str, Callable[[Card, list[str]], None]] = {
             "r": self._resistor,
+            "g": self._active_leak,
             "d": self._diode,
             "v": self._source,
             "i": self._source,
@@ -132,7 +133,7 @@ class _Reader:
                 raise card.error(f"'{word}' is not read here; remove it, or keep it in a deck of its own")
             self.controls[word](card, words[1:])
         elif word[0] not in self.elements:
-            raise card.error(f"unknown element '{word}'; R, C, V, I, D and X are read")
+            raise card.error(f"unknown element '{word}'; R, G, C, V, I, D and X are read")
         else:
             self.elements[word[0]](card, words)
 
@@ -157,6 +158,13 @@ class _Reader:
         name, a, b = self._terminals(card, words, "Rname node node ohms")
         value = self._value(card, words[3], self.scope.resistors)
         self.scope.resistors.add(card, name, a, b, _conductance(card, value))
+
+    def _active_leak(self, card: Card, words: list[str]) -> None:
+        form = "Gname node node node node siemens"
+        if words[1:3] != words[3:5]:
+            raise card.error(f"a VCCS is read where its own nodes control it, as an active leak; write '{form}'")
+        name, a, b = self._terminals(card, [*words[:3], *words[5:]], form)
+        self.scope.resistors.add(card, name, a, b, float(parse_value(card, words[5])))
 
     def _capacitor(self, card: Card, words: list[str]) -> None:
         name, a, b = self._terminals(card, words, "Cname node node farads")

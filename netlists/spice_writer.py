@@ -3,6 +3,7 @@
 Standalone: every value in the deck, an `.op`, runs in plain `ngspice -b`. Streamed: driven sources are `external`
 (libngspice asks for their value, point by point) and a dummy source is swept, one point a sample. A driven source is
 named after its row in the table of drives, so that a compiled callback can tell which one it is.
+A negative leak is no resistor but an active element, so it is spelt as a VCCS across its own nodes.
 """
 
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ import numpy as np
 
 from circuits.arrays import Floats
 from circuits.diode import NOMINAL_TEMPERATURE_K
+from circuits.elements import terminals
 from circuits.validation import check_conductances
 
-from .netlist import Netlist
+from .netlist import Netlist, active_leaks
 
 ZERO_CELSIUS_K = 273.15
 OPEN_OHM = 1e99  # a reduced circuit may have a net conductance of exactly zero
@@ -38,10 +40,19 @@ def _resistor_prefixes(netlist: Netlist) -> tuple[str, ...]:
     )
 
 
-def _resistor_lines(prefixes: tuple[str, ...], conductance_s: Floats) -> list[str]:
+def _resistor_lines(netlist: Netlist, prefixes: tuple[str, ...], conductance_s: Floats) -> list[str]:
     with np.errstate(divide="ignore"):
         resistance = np.where(conductance_s == 0.0, OPEN_OHM, 1.0 / conductance_s)
-    return [prefix + value for prefix, value in zip(prefixes, map(repr, resistance.tolist()), strict=True)]
+    lines = [prefix + value for prefix, value in zip(prefixes, map(repr, resistance.tolist()), strict=True)]
+    for k in active_leaks(netlist.circuit, conductance_s).tolist():
+        lines[k] = active_leak_line(netlist, k, format_number(conductance_s[k]))
+    return lines
+
+
+def active_leak_line(netlist: Netlist, k: int, value: str) -> str:
+    """Return the card of an active leak: a VCCS whose own voltage controls it, `gname a b a b siemens`."""
+    a, b = (netlist.nodes[int(column[k])] for column in terminals(netlist.circuit.resistors))
+    return f"g{netlist.resistors[k][1:]} {a} {b} {a} {b} {value}"
 
 
 def _diode_lines(netlist: Netlist) -> list[str]:
@@ -105,7 +116,7 @@ def format_standalone(netlist: Netlist) -> str:
         _title(netlist),
         *_option_lines(netlist),
         *_source_lines(netlist, streamed=False),
-        *_resistor_lines(_resistor_prefixes(netlist), netlist.circuit.resistors.conductance_s),
+        *_resistor_lines(netlist, _resistor_prefixes(netlist), netlist.circuit.resistors.conductance_s),
         *_diode_lines(netlist),
         *_capacitor_lines(netlist),
         ".op",
@@ -139,7 +150,8 @@ class StreamedTemplate:
             CircuitError: for a conductance that is not finite or not above zero.
         """
         check_conductances(self.netlist.circuit, conductance_s)
-        return self.head + "\n".join(_resistor_lines(self.resistor_prefixes, conductance_s)) + self.tail
+        lines = _resistor_lines(self.netlist, self.resistor_prefixes, conductance_s)
+        return self.head + "\n".join(lines) + self.tail
 
 
 def streamed_template(netlist: Netlist) -> StreamedTemplate:

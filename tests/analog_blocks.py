@@ -47,7 +47,7 @@ def gradients(block: AnalogBlock, x: Floats) -> dict[str, Floats]:
     """Return the gradient of the smooth loss for every tensor; the block's input is "input"."""
     leaf = torch.from_numpy(x).requires_grad_()
     block.zero_grad()
-    smooth_loss(block(leaf)).backward()
+    smooth_loss(block(leaf).flatten(1)).backward()
     named = {"input": leaf, **dict(block.named_parameters())}
     assert all(tensor.grad is not None for tensor in named.values())
     return {name: tensor.grad.numpy().copy() for name, tensor in named.items()}
@@ -75,7 +75,7 @@ def differences(block: AnalogBlock, x: Floats, seed: int = 0) -> Differences:
                 losses = []
                 for sign in (1, -1):
                     tensor.copy_(before + sign * step * torch.from_numpy(direction))
-                    losses.append(float(smooth_loss(block(leaf))))
+                    losses.append(float(smooth_loss(block(leaf).flatten(1))))
                 slopes.append((losses[0] - losses[1]) / (2 * step))
             tensor.copy_(before)
         found[name] = (directions, np.array(slopes))

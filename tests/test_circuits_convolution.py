@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from typing import Any
+
 import numpy as np
 import pytest
 from random_blocks import clamped_share, dense_twin, random_convolution, session
@@ -272,4 +274,23 @@ def test_block_refuses_images_that_do_not_fit() -> None:
         CircuitError, match=r"layer 1 has a coupling, but the input enters it as currents; give NodeLayer\(size=32\)"
     ):
         make(32, layer, drive=Drive.CURRENT)
-    assert make(32, NodeLayer(size=32), layer, drive=Drive.CURRENT).input_shape == (32,)
+
+
+def test_shapes_that_enter_and_leave() -> None:
+    """An image enters where a convolution takes it, first or behind the currents; an image leaves if it alone does."""
+    convolution = Convolution(input_shape=(2, 4, 4), channels=3, kernel=2, stride=2)
+    image, flat = NodeLayer(coupling=convolution), NodeLayer(size=5)
+
+    def shapes(n_inputs: int, *layers: NodeLayer, **choices: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        block = EnergyBlock(name="b", n_inputs=n_inputs, layers=layers, **choices)
+        return block.input_shape, block.output_shape
+
+    assert shapes(32, image) == ((2, 4, 4), (3, 2, 2))
+    assert shapes(32, image, flat) == ((2, 4, 4), (5,))
+    assert shapes(32, image, flat, output_layers=(0,)) == ((2, 4, 4), (3, 2, 2))
+    assert shapes(32, image, flat, output_layers=(0, 1)) == ((2, 4, 4), (17,))
+    assert shapes(32, NodeLayer(size=32), image, drive=Drive.CURRENT) == ((2, 4, 4), (3, 2, 2))
+    driven = shapes(32, NodeLayer(size=32), image, drive=Drive.CURRENT, output_layers=(0,))
+    assert driven == ((2, 4, 4), (2, 4, 4))
+    assert shapes(5, flat, drive=Drive.CURRENT) == ((5,), (5,))
+    assert shapes(32, NodeLayer(size=32), image) == ((32,), (3, 2, 2))

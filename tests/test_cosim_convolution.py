@@ -175,7 +175,7 @@ def test_parameters_have_the_kernels_shape_and_variance() -> None:
     }
     w = block.g_plus["w2"] - block.g_minus["w2"]
     assert float(w.detach().std()) == pytest.approx((8 * 9) ** -0.5, rel=0.1)
-    assert repr(block).startswith("AnalogBlock(\n  'conv', 128-128-8x4x4, current-driven, newton")
+    assert repr(block).startswith("AnalogBlock(\n  'conv', 8x4x4-128-8x4x4, current-driven, newton")
     with torch.no_grad():
         block.g_plus["w2"][1, 2, 0, 1] = 3.0
     with pytest.raises(BlockError, match=r"block 'conv': g_plus\.w2\[1, 2, 0, 1\] = 3, outside the window"):
@@ -191,7 +191,7 @@ def train(simulator: AbstractSimulator, gradient: Gradient, steps: int) -> list[
     optimiser = torch.optim.Adam(block.parameters(), lr=0.03)
     losses = []
     for _ in range(steps):
-        loss = (block(x) - target).square().mean()
+        loss = (block(x).flatten(1) - target).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

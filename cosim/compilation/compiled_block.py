@@ -55,10 +55,10 @@ class CompiledBlock(nn.Module):
         """Return the states of the output layers at the free equilibrium; no gradient comes back.
 
         Args:
-            x: [batch, n_inputs] dimensionless.
+            x: [batch, n_inputs] dimensionless, or [batch, channels, height, width] of an image.
 
         Returns:
-            [batch, n_outputs] dimensionless.
+            [batch, n_outputs] dimensionless, or [batch, channels, height, width] where the layer read is an image.
 
         Raises:
             BlockError: for an input that is no tensor of numbers.
@@ -69,8 +69,9 @@ class CompiledBlock(nn.Module):
             raise BlockError(f"block '{self.circuit.block.name}': input of type {x.dtype}; give float32 or float64")
         self._phases.ranges.values[:] = self.get_buffer("converter_ranges").double().cpu().numpy()
         conductance_s = self.circuit.circuit.resistors.conductance_s
-        free = self._phases.free(conductance_s, x.detach().double().cpu().numpy(), learn=False)
-        return torch.as_tensor(free.outputs, dtype=x.dtype, device=x.device)
+        free = self._phases.free(conductance_s, x.detach().flatten(1).double().cpu().numpy(), learn=False)
+        outputs = torch.as_tensor(free.outputs, dtype=x.dtype, device=x.device)
+        return outputs.reshape(len(x), *self.circuit.block.output_shape)
 
     @property
     def counters(self) -> Counters:

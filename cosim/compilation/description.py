@@ -168,7 +168,7 @@ def _layer(netlist: Netlist, layer: NodeLayer, nodes: UnitNodes) -> LayerEntry:
     coupling = None if layer.coupling is None else ConvolutionEntry(**asdict(layer.coupling))
     return LayerEntry(
         size=int(layer.size),
-        leak_s=float(layer.leak_s),
+        leak_s=layer.leak_s if isinstance(layer.leak_s, tuple) else float(layer.leak_s),
         bias=bool(layer.bias),
         clamp=clamp,
         coupling=coupling,

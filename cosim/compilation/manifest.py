@@ -77,7 +77,12 @@ class LayerEntry(Entry):
     """A layer of units."""
 
     size: Count
-    leak_s: Annotated[float, Field(description="S, from each node to ground")]
+    leak_s: Annotated[
+        float | tuple[float, ...],
+        Field(
+            description="S, from each node to ground; a list has one a unit, and a negative one is an active element"
+        ),
+    ]
     bias: bool
     clamp: ClampEntry | None
     coupling: Annotated[ConvolutionEntry | None, Field(description="null: dense")]

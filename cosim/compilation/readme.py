@@ -97,7 +97,7 @@ def _files(manifest: Manifest) -> str:
     ]
     if any(block.crossbars for block in manifest.blocks):
         rows.append(("blocks/NAME/crossbars.inc", "a subcircuit a tile"))
-    if any(layer.clamp is not None or layer.leak_s > 0 for layer in layers):
+    if any(layer.clamp is not None or layer.leak_s for layer in layers):
         rows.append(("blocks/NAME/neurons.inc", "clamp diodes and leaks, a subcircuit a row of units"))
     if any(block.crossbars for block in manifest.blocks):
         rows.append(("blocks/NAME/*.png", "conductances of each crossbar"))

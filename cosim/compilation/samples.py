@@ -71,7 +71,8 @@ def relax_samples(network: nn.Module, inputs: Tensor) -> dict[str, BlockSamples]
 
     def watch(path: str) -> Any:
         def note(_module: nn.Module, arguments: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
-            seen[path].append((arguments[0] if arguments else named["x"]).detach().clone())
+            x = arguments[0] if arguments else named["x"]
+            seen[path].append(x.detach().flatten(1).clone())
 
         return note
 

@@ -1,0 +1,139 @@
+"""Active leaks: negative conductances to ground, in both simulators, in every spelling, and back from the text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from random_blocks import RandomBlock, random_block, session
+from test_netlists_hierarchy import assert_same, run, write
+
+from circuits import CircuitError, Drive, EnergyBlock, NodeLayer, Polarity, build
+from circuits.element_groups import block_groups
+from circuits.kirchhoff import leaving_currents
+from circuits.tiles import TileSize, tile_crossbars
+from cosim.relaxation import Reduce, Relaxation, RelaxationOptions
+from cosim.simulators.base import AbstractSimulator
+from cosim.simulators.newton import NewtonSimulator
+from netlists import format_standalone, lower
+from netlists.hierarchy import format_hierarchy
+from netlists.pyspice_export import to_pyspice
+
+LEAKS_S = ((-3e-5, 2e-6, -1e-5, 0.0, 4e-6), (1e-6, -2e-5, 3e-6, 1e-6))
+
+
+def active_block(seed: int, polarity: Polarity = Polarity.DIFFERENTIAL) -> RandomBlock:
+    """Draw a block of two layers some of whose leaks are negative, one zero; its linear part stays stable."""
+    drawn = random_block(seed, polarity=polarity)
+    block = drawn.built.block
+    layers = tuple(replace(layer, leak_s=leak) for layer, leak in zip(block.layers, LEAKS_S, strict=True))
+    built = build(replace(block, layers=layers))
+    return replace(drawn, built=built, conductance_s=built.program(drawn.plus, drawn.minus))
+
+
+@pytest.mark.parametrize("polarity", Polarity)
+def test_each_unit_has_its_own_leak(polarity: Polarity) -> None:
+    drawn = active_block(1, polarity)
+    built, wires = drawn.built, len("pn") if polarity is Polarity.DIFFERENTIAL else 1
+    assert built.circuit.active
+    found = drawn.conductance_s[built.leak_devices]
+    np.testing.assert_array_equal(found, [*LEAKS_S[0] * wires, *LEAKS_S[1] * wires])
+    passive = random_block(1, polarity=polarity)
+    assert not passive.built.circuit.active
+    # A leak takes g v out of its node, p and n alike: the only difference between the two circuits' Kirchhoff laws.
+    voltage_v = np.random.default_rng(0).normal(size=(1, built.circuit.n_nodes)) * 0.1
+    voltage_v[:, 0] = 0.0
+    ours, theirs = (
+        leaving_currents(b.built.circuit, b.conductance_s, drawn.drives[:1], voltage_v)[0] for b in (drawn, passive)
+    )
+    expected = np.zeros(built.circuit.n_nodes)
+    for nodes, leaks in zip(built.layers, LEAKS_S, strict=True):
+        for side in [nodes.p] if nodes.n is None else [nodes.p, nodes.n]:
+            expected[side] = (np.array(leaks) - 2e-6) * voltage_v[0, side]
+    expected[0] = -expected.sum()
+    np.testing.assert_allclose(ours - theirs, expected, atol=1e-18)
+
+
+@pytest.mark.ngspice
+@pytest.mark.parametrize("polarity", Polarity)
+def test_simulators_and_reductions_agree(polarity: Polarity) -> None:
+    from cosim.simulators.ngspice.program import solve_standalone
+    from cosim.simulators.ngspice.simulator import NgspiceSimulator
+
+    drawn = active_block(2, polarity)
+    built, g = drawn.built, drawn.conductance_s
+
+    def solve(simulator: AbstractSimulator, reduce: Reduce) -> np.ndarray:
+        relaxation = Relaxation(built.circuit, built.image, simulator, RelaxationOptions(reduce=reduce))
+        point = relaxation.solve(g, drawn.drives)
+        relaxation.close()
+        assert (point.residual_a <= point.tolerance_a).all()
+        return point.voltage_v
+
+    full = solve(NewtonSimulator(), Reduce.NONE)
+    for k in range(len(full)):
+        deck, _ = lower(built.circuit.with_conductances(g).with_drives(drawn.drives[k]))
+        np.testing.assert_allclose(full[k], solve_standalone(deck)[0], atol=1e-8, rtol=0)
+    for reduce in Reduce:
+        np.testing.assert_allclose(solve(NewtonSimulator(), reduce), full, atol=1e-9, rtol=0)
+        np.testing.assert_allclose(solve(NgspiceSimulator(), reduce), full, atol=1e-8, rtol=0)
+    without = session(random_block(2, polarity=polarity).built.circuit)
+    passive = without.solve(random_block(2, polarity=polarity).conductance_s, drawn.drives).voltage_v
+    assert np.abs(passive - full).max() > 1e-3  # the leaks do something
+
+
+def test_decks_have_a_controlled_source_where_the_leak_is_negative() -> None:
+    drawn = active_block(3)
+    text = format_standalone(lower(drawn.built.circuit.with_conductances(drawn.conductance_s))[0])
+    active = [line for line in text.splitlines() if line.startswith("g")]
+    assert len(active) == 2 * 3  # units 0 and 2 of layer 1, unit 1 of layer 2, p and n
+    assert "gleak_l1_0p l1_0p 0 l1_0p 0 -3e-05" in active
+    assert not any("-" in line.split()[-1].removeprefix("1e-") for line in text.splitlines() if line.startswith("r"))
+    assert "rleak_l1_3p l1_3p 0 1e+99" in text  # a leak of zero: open
+
+
+@pytest.mark.ngspice
+def test_hierarchical_deck_runs_and_reads_back(tmp_path: Path) -> None:
+    from cosim.simulators.ngspice.program import run_program
+
+    drawn = active_block(4)
+    circuit = drawn.built.circuit.with_conductances(drawn.conductance_s).with_drives(drawn.drives[0])
+    netlist, node_map = lower(circuit)
+    groups = block_groups(drawn.built, tile_crossbars(drawn.built, TileSize(rows=8, columns=12)))
+    texts = format_hierarchy(netlist, groups)
+    assert "gleak_l1_0p l1_0p 0 l1_0p 0 -3e-05" in texts["neurons.inc"].splitlines()
+    top = write(texts, tmp_path)
+    assert_same(top, circuit)
+    tiled, flat = run(top), run_program(format_standalone(netlist))
+    for name in node_map.vectors[: len(netlist.nodes) - 1]:
+        assert abs(tiled[name][0] - flat[name][0]) <= 1e-9
+
+
+def test_pyspice_gets_a_controlled_source() -> None:
+    drawn = active_block(5)
+    text = str(to_pyspice(drawn.built.circuit.with_conductances(drawn.conductance_s)))
+    assert "Gleak_l1_0p l1_0p 0 l1_0p 0 -3e-05" in text
+
+
+@pytest.mark.parametrize(
+    ("leak_s", "message"),
+    [
+        ((1e-6, 2e-6), r"node layer: 2 leaks for 3 units; give one a unit, or one for all"),
+        ((1e-6, np.nan, 0.0), r"node layer: leak_s of unit 1 is nan; give finite values"),
+    ],
+)
+def test_leaks_that_do_not_fit(leak_s: tuple[float, ...], message: str) -> None:
+    with pytest.raises(CircuitError, match=message):
+        NodeLayer(size=3, leak_s=leak_s)
+
+
+def test_leaks_are_a_tuple_whatever_they_are_given_as() -> None:
+    layer = NodeLayer(size=2, leak_s=np.array([1e-6, -1e-6]))
+    assert layer.leak_s == (1e-6, -1e-6)
+    assert layer == NodeLayer(size=2, leak_s=(1e-6, -1e-6))
+    assert EnergyBlock(name="b", n_inputs=2, layers=(layer,), drive=Drive.CURRENT).layers[0].leaks_s.tolist() == [
+        1e-6,
+        -1e-6,
+    ]
