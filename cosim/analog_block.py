@@ -194,8 +194,8 @@ class AnalogBlock(nn.Module):
             flat = x.flatten(1)
             sample, unit = (int(k) for k in (~torch.isfinite(flat)).nonzero()[0])
             raise BlockError(
-                f"block '{self.block.name}': input {unit} of sample {sample} is {float(flat[sample, unit])}; look for a "
-                "division or an exploding stage before the block"
+                f"block '{self.block.name}': input {unit} of sample {sample} is {float(flat[sample, unit])}; look for "
+                "a division or an exploding stage before the block"
             )
 
     def conductances(self) -> Floats:

@@ -1,8 +1,9 @@
 """Read SPICE text back into a circuit: the part of SPICE that this project writes, and a little more.
 
-Accepted: R, C, V, I, D and X cards, G cards of an active leak (a VCCS across its own nodes); .include (.inc), .subckt and .ends, .param, .model d(...), .options, .title, .end;
-.op and .save are passed over. Values are numbers or {parameter}. Names are case-blind. Everything else is refused with
-file and line: expressions, definitions inside a subcircuit, its parameters, sources that are more than DC, and so on.
+Accepted: R, C, V, I, D and X cards; G cards of an active leak, a VCCS across its own nodes; .include (.inc), .subckt
+and .ends, .param, .model d(...), .options, .title, .end; .op and .save are passed over. Values are numbers or
+{parameter}. Names are case-blind. Everything else is refused with file and line: expressions, definitions inside a
+subcircuit, its parameters, sources that are more than DC, and so on.
 
 A source is driven where its value is {drive_<its name>}: its value comes with each sample.
 """
