@@ -4,7 +4,7 @@ Only the names of nodes are made one by one; everything else is an array per gro
 """
 
 from collections.abc import Sequence
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 
@@ -72,6 +72,16 @@ class _Layout:
         return Crossbar(name=name, rows=rows, columns=columns, wiring=wiring, plus=frozen_indices(plus), minus=minus)
 
 
+@final
+class Coupling(NamedTuple):
+    """A crossbar to be: name, layer of its rows (None: the input or the bias row), layer of its columns, wiring."""
+
+    name: str
+    rows: int | None
+    columns: int
+    wiring: AbstractWiring
+
+
 def _wiring(layer: NodeLayer, n_rows: int) -> AbstractWiring:
     """Return how a layer is joined to the units before it."""
     if layer.coupling is None:
@@ -99,6 +109,18 @@ def _leaks(layout: _Layout, layers: tuple[UnitNodes, ...]) -> Indices:
             ground = np.zeros(len(ends), dtype=np.int64)
             leaks.append(layout.resistors(names, ends, ground, np.tile(values_s, len(sides))))
     return frozen_indices(np.concatenate(leaks) if leaks else ())
+
+
+def list_couplings(block: EnergyBlock) -> list[Coupling]:
+    """Return the crossbars of a block in order, before any node is there: w1 (voltage drive), w2, ..., b1, b2, ..."""
+    couplings = []
+    n_before, before = block.n_inputs, -1
+    for k, layer in enumerate(block.layers):
+        if k or block.drive is Drive.VOLTAGE:
+            couplings.append(Coupling(f"w{k + 1}", before if k else None, k, _wiring(layer, n_before)))
+        n_before, before = layer.size, k
+    biased = [(k, layer) for k, layer in enumerate(block.layers) if layer.bias]
+    return couplings + [Coupling(f"b{k + 1}", None, k, _bias_wiring(layer)) for k, layer in biased]
 
 
 def _clamp_layers(layout: _Layout, layers: tuple[UnitNodes, ...]) -> tuple[Diodes, list[tuple[int, float]]]:
@@ -218,14 +240,10 @@ def build(block: EnergyBlock) -> BlockCircuit:
     has_bias = any(layer.bias for layer in block.layers)
     bias = layout.units(["bias"], ["bias row"]) if has_bias else None
     crossbars = []
-    before = inputs
-    for k, (layer, nodes) in enumerate(zip(block.layers, layers, strict=True), start=1):
-        if before is not None:
-            crossbars.append(layout.crossbar(f"w{k}", before, nodes, _wiring(layer, len(before))))
-        before = nodes
-    for k, (layer, nodes) in enumerate(zip(block.layers, layers, strict=True), start=1):
-        if layer.bias and bias is not None:
-            crossbars.append(layout.crossbar(f"b{k}", bias, nodes, _bias_wiring(layer)))
+    for coupling in list_couplings(block):
+        rows = layers[coupling.rows] if coupling.rows is not None else bias if coupling.name[0] == "b" else inputs
+        if rows is not None:
+            crossbars.append(layout.crossbar(coupling.name, rows, layers[coupling.columns], coupling.wiring))
     leaks = _leaks(layout, layers)
     diodes, rails = _clamp_layers(layout, layers)
     circuit = Circuit(

@@ -6,8 +6,9 @@ Nest & Ernoult 2024: each block returns its conductance gradients and hands dL/d
 
 import copy
 import math
+from collections.abc import Mapping
 from enum import Enum
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
@@ -29,6 +30,10 @@ from .phases import FreePhase, Gradients, NudgeResponse, Phases
 from .reading import Counters
 from .relaxation import Relaxation, RelaxationOptions
 from .simulators.base import AbstractSimulator
+
+if TYPE_CHECKING:
+    from .programming.report import ProgrammingReport
+    from .programming.settings import ProgrammingSettings
 
 
 class Gradient(Enum):
@@ -144,9 +149,73 @@ class AnalogBlock(nn.Module):
             ranges,
             self.relaxation_options.solver,
         )
+        self.report: ProgrammingReport | None = None  # of a block that was programmed
         self._clamped_share: float | None = None
         self._last_voltage_v: Floats | None = None  # to be looked at: no state, so copies and checkpoints have none
         self.register_load_state_dict_post_hook(_restore_windows)  # type: ignore[no-untyped-call]  # untyped in torch
+
+    @classmethod
+    def from_digital(
+        cls,
+        module: nn.Module,
+        *,
+        simulator: AbstractSimulator,
+        programming: "ProgrammingSettings | None" = None,
+        settings: PhaseSettings | None = None,
+        converters: Converters | None = None,
+        gradient: Gradient = Gradient.EP,
+        relaxation: RelaxationOptions | None = None,
+    ) -> "AnalogBlock":
+        """Return the circuit of a trained module, its conductances programmed.
+
+        Accepted are a `digital.hopfield.HopfieldBlock` without max-pool inside the energy, which becomes differential
+        crossbars with a leak a unit, and a trained `AnalogBlock`, which moves into the window of `programming`. What
+        was done is in `report`.
+
+        Args:
+            module: what was trained; it stays as it is.
+            simulator: where the block is relaxed.
+            programming: window, scale and diodes, and what to do where weights do not fit.
+            settings: how the phases are run.
+            converters: DACs and ADCs on every crossing.
+            gradient: equilibrium propagation, or implicit differentiation.
+            relaxation: how far the circuit is reduced, and the deck's tolerances.
+
+        Raises:
+            ProgrammingError: for another module, such as linear and tanh layers, with the reason; for weights that are
+                not finite, or do not fit as `programming` wants them to.
+        """
+        from .programming.program import program_block  # noqa: PLC0415  it makes and takes blocks
+
+        programmed = program_block(module, programming)
+        made = cls(
+            programmed.block,
+            simulator=simulator,
+            settings=settings,
+            converters=converters,
+            gradient=gradient,
+            generator=torch.Generator(),
+            relaxation=relaxation,
+        )
+        made.load_conductances(programmed.plus, programmed.minus, like=next(module.parameters(), None))
+        made.report = programmed.report
+        return made.train(module.training)
+
+    def load_conductances(
+        self, plus: Mapping[str, Floats], minus: Mapping[str, Floats], *, like: Tensor | None = None
+    ) -> None:
+        """Replace the parameters.
+
+        Args:
+            plus: G+ of each crossbar by name, in units of g_unit.
+            minus: G-, likewise; empty with single polarity.
+            like: a tensor of the type and device that the parameters shall have; as they are if left out.
+        """
+        for group, values in ((self.g_plus, plus), (self.g_minus, minus)):
+            for name, parameter in group.items():
+                model = parameter if like is None else like
+                value = torch.as_tensor(values[name], dtype=model.dtype, device=model.device)
+                group[name] = Conductance(value.clone(), self.block.window, parameter.requires_grad)
 
     def _initialise(self, generator: torch.Generator | None) -> None:
         """Draw weights of variance 1 / fan-in; the smaller device of a pair sits at g_min."""
@@ -301,6 +370,7 @@ class AnalogBlock(nn.Module):
             for name, parameter in own.items():
                 other[name] = copy.deepcopy(parameter)
         copied.register_buffer("converter_ranges", self.get_buffer("converter_ranges").clone())
+        copied.report = self.report
         return copied.train(self.training)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "AnalogBlock":
