@@ -23,7 +23,7 @@ from cosim.threads import one_thread
 from cosim.training.config import Config
 from cosim.training.config_file import load_config
 from cosim.training.data import training_batch
-from cosim.training.run import set_up
+from cosim.training.setup import set_up
 from cosim.training.simulators import build_simulator
 from cosim.training.trainer import LOSSES, Average, build_optimizer, build_scheduler, shuffled_batches, train_batch
 from digital.augmentation import Augmentation

@@ -88,6 +88,7 @@ DATA_OPTION = click.option(
     "--data", type=FOLDER, metavar="PATH", help="CIFAR-10: archive, extracted folder or .npz; else $TELLEGEN_CIFAR10."
 )
 CHECKPOINTS = click.Choice(["last", "previous", "best"])
+SIEMENS = click.FloatRange(min=0, min_open=True)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -111,10 +112,16 @@ def doctor(json_file: str | None) -> None:
 
 
 @main.command()
-@click.argument("config", type=FOLDER)
+@click.argument("config", type=FOLDER, required=False)
 @click.option("--out", required=True, type=FOLDER, metavar="RUN", help="Run folder; made new, or empty.")
-@click.option("--resume", is_flag=True, help="Go on after the run folder's last checkpoint.")
-@click.option("--from", "which", type=CHECKPOINTS, help="With --resume: go on after another checkpoint.")
+@click.option("--resume", is_flag=True, help="Go on after the run folder's last checkpoint; CONFIG may be left out.")
+@click.option(
+    "--from",
+    "origin",
+    metavar="RUN|CHECKPOINT",
+    help="Begin with the network of another run, on circuits; what CONFIG leaves out is as there. With --resume: last, "
+    "previous or best, to go on after another checkpoint.",
+)
 @click.option("--force", is_flag=True, help="Replace a run that is there; files of your own in it are refused.")
 @DATA_OPTION
 @click.option("--dask", metavar="ADDRESS", help="Relax on the workers of a Dask scheduler, as tcp://host:8786.")
@@ -122,36 +129,47 @@ def doctor(json_file: str | None) -> None:
 @JSON_OPTION
 def train(
     *,
-    config: Path,
+    config: Path | None,
     out: Path,
     resume: bool,
-    which: str | None,
+    origin: str | None,
     force: bool,
     data: Path | None,
     dask: str | None,
     overrides: Sequence[str],
     json_file: str | None,
 ) -> None:
-    """Train the network of a TOML file, CONFIG, into a run folder."""
+    """Train the network of a TOML file, CONFIG, or of another run (--from), into a run folder."""
     if resume and force:
         raise click.UsageError("--resume goes on with a run and --force replaces it: give one of them")
-    if which is not None and not resume:
-        raise click.UsageError("--from says which checkpoint to go on after: give --resume too")
+    if resume and origin is not None and origin not in CHECKPOINTS.choices:
+        raise click.UsageError(
+            f"--from {origin}: with --resume it names a checkpoint, last, previous or best; a run that began with "
+            "another one goes on without it"
+        )
+    if not resume and origin in CHECKPOINTS.choices and not Path(origin).exists():
+        raise click.UsageError(f"--from {origin} says which checkpoint to go on after: give --resume too")
+    if config is None and not resume and origin is None:
+        raise click.UsageError("Missing argument 'CONFIG'; only --from RUN and --resume do without")
     from .training.checkpoints import Checkpoints, Which
     from .training.config_file import load_config
     from .training.data import with_data
     from .training.run import train as train_run
+    from .training.start import complete_tables
 
     console = _console(json_file)
     overrides = overrides if dask is None else [*overrides, f"simulator.dask={dask}"]
-    start = Which(which or "last") if resume else None
+    start = Which(origin or "last") if resume else None
+    source = out / "config.json" if resume and config is None else config
+    run = None if resume or origin is None else Path(origin)
     try:
-        settings = with_data(load_config(config, overrides), data)
+        loaded = load_config(source, overrides, complete=lambda tables: complete_tables(tables, run))
+        settings = with_data(loaded, data)
         result = train_run(settings, out, resume=start, force=force, console=console)
     except KeyboardInterrupt:
         if Checkpoints(folder=out).exist:
-            how = "--resume in place of --force" if force else "--resume"
-            click.echo(f"stopped; {out} keeps everything done: the same command with {how} goes on", err=True)
+            how = f"tellegen train --resume --out {shlex.quote(str(out))}"
+            click.echo(f"stopped; {out} keeps everything done, and goes on by: {how}", err=True)
         else:
             again = f"start again, with --force to replace {out}" if out.is_dir() else "start again"
             click.echo(f"stopped before the first checkpoint, so nothing is kept: {again}", err=True)
@@ -213,6 +231,14 @@ def evaluate(*, run: Path, simulator: str | None, which: str | None, data: Path 
 @click.option("--verify", is_flag=True, help="Run the samples' decks in ngspice and compare; 3 without --samples.")
 @click.option("--from", "which", type=CHECKPOINTS, default="last", show_default=True, help="Which checkpoint.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is there; other files are refused.")
+@click.option("--g-min", "g_min_s", type=SIEMENS, metavar="S", help="Lowest conductance of a device, siemens.")
+@click.option("--g-max", "g_max_s", type=SIEMENS, metavar="S", help="Highest conductance of a device, siemens.")
+@click.option("--window", type=click.Choice(["rescale", "clip"]), help="How weights get into the window; else rescale.")
+@click.option("--strict", is_flag=True, help="Refuse weights outside the window.")
+@click.option("--passive", is_flag=True, help="Refuse active leaks.")
+@click.option("--clip-passive", is_flag=True, help="Shrink weights until no leak is active; says what that cost.")
+@click.option("--allow-several-equilibria", is_flag=True, help="Compile what may have more than one equilibrium.")
+@click.option("--circuit", type=FOLDER, metavar="FILE", help="TOML with a [circuit] table: window, scale, diodes.")
 @DATA_OPTION
 @JSON_OPTION
 def compile_(
@@ -224,24 +250,61 @@ def compile_(
     verify: bool,
     which: str,
     force: bool,
+    g_min_s: float | None,
+    g_max_s: float | None,
+    window: str | None,
+    strict: bool,
+    passive: bool,
+    clip_passive: bool,
+    allow_several_equilibria: bool,
+    circuit: Path | None,
     data: Path | None,
     json_file: str | None,
 ) -> None:
-    """Compile the network of a run folder, RUN, to a bundle of netlists that plain ngspice runs."""
+    """Compile the network of a run folder, RUN, to a bundle of netlists that plain ngspice runs.
+
+    Hopfield stages are programmed into crossbars with a leak a unit; analog stages move into a window that is given.
+    """
+    if strict and window is not None:
+        raise click.UsageError("--strict refuses weights outside the window, --window changes them: give one of them")
+    if passive and clip_passive:
+        raise click.UsageError("--passive refuses active leaks and --clip-passive shrinks weights: give one of them")
     from circuits.tiles import TileSize
 
     from .compilation.compiled_run import VERIFIED_SAMPLES, compile_run
+    from .compilation.programmed_run import choose_programming
+    from .compilation.programming_texts import programming_lines
     from .compilation.verification import verify_bundle
+    from .programming.settings import ActiveLeaks, OutOfWindow
     from .training.checkpoints import Which
 
     console = _console(json_file)
     wanted = samples or (VERIFIED_SAMPLES if verify else 0)
+    fit = "refuse" if strict else window
+    leaks = "refuse" if passive else "clip" if clip_passive else None
+    programming = choose_programming(
+        circuit,
+        g_min_s=g_min_s,
+        g_max_s=g_max_s,
+        out_of_window=None if fit is None else OutOfWindow(fit),
+        active_leaks=None if leaks is None else ActiveLeaks(leaks),
+        allow_several_equilibria=allow_several_equilibria or None,
+    )
     bundle = compile_run(
-        run, out, tile=TileSize.parse(tile), samples=wanted, which=Which(which), data=data, force=force
+        run,
+        out,
+        tile=TileSize.parse(tile),
+        samples=wanted,
+        which=Which(which),
+        data=data,
+        force=force,
+        programming=programming,
+        console=console,
     )
     console.print(bundle.table())
     first = bundle.manifest.blocks[0]
-    lines = [f"wrote {out}; its README.md goes on from: cd {out / first.folder} && ngspice -b top.cir"]
+    lines = programming_lines(bundle.manifest)
+    lines += [f"wrote {out}; its README.md goes on from: cd {out / first.folder} && ngspice -b top.cir"]
     report = verify_bundle(out, console=console) if verify else None
     lines += [] if report is None else report.lines()
     for line in lines:

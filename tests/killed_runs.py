@@ -26,6 +26,7 @@ from small_runs import list_differences, quiet, read_outcome, stub_pictures, tin
 
 from cosim.errors import RunError
 from cosim.training import run as run_module
+from cosim.training import setup as set_up_module
 from cosim.training.checkpoints import Which
 from cosim.training.config import Config
 from cosim.training.run import train
@@ -179,8 +180,8 @@ def disturb_everywhere(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
     stub_pictures()
     os.fsync = lambda _descriptor: None  # slower than all else; a kill loses nothing that the system has
     gc.freeze()  # a collection in a child would copy every page
-    data = run_module.load_data(config.data)
-    run_module.load_data = lambda *_arguments: data
+    data = set_up_module.load_data(config.data)
+    set_up_module.load_data = lambda *_arguments: data
     run_module.collect_versions = cache(run_module.collect_versions)
     train(config, folder / "whole", console=quiet())
     expected = read_outcome(folder / "whole")

@@ -15,6 +15,9 @@ from cosim.compilation.bundle import MANIFEST, digest
 from cosim.compilation.compiler import compile_network
 from cosim.converters import Converters
 from cosim.simulators.newton import NewtonSimulator
+from digital.hopfield import ConvCoupling, DenseCoupling, HopfieldBlock, HopfieldConfig
+
+MAX_POOLED = HopfieldConfig(input_shape=(1, 4, 4), couplings=(ConvCoupling(channels=1, pool=2),), name="pooled")
 
 
 def small_network(*, bits: int | None = 8, seed: int = 0) -> nn.Sequential:
@@ -29,6 +32,29 @@ def small_network(*, bits: int | None = 8, seed: int = 0) -> nn.Sequential:
     )
     network(small_inputs(16))
     return network
+
+
+def hopfield_block(name: str, scale: float = 1.0, *, seed: int = 1) -> HopfieldBlock:
+    """Return a dense deep Hopfield network, weights multiplied by a scale; at 1 five of its leaks are active."""
+    couplings = (DenseCoupling(size=4), DenseCoupling(size=3))
+    config = HopfieldConfig(input_shape=(6,), couplings=couplings, input_bias=True, name=name)
+    block = HopfieldBlock(config, generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        for weight in block.weights.values():
+            weight.mul_(scale)
+    return block
+
+
+def hopfield_network(seed: int = 1) -> nn.Sequential:
+    """Return stages around a dense and a convolutional deep Hopfield network."""
+    torch.manual_seed(seed)
+    couplings = (ConvCoupling(channels=2), DenseCoupling(size=3))
+    config = HopfieldConfig(input_shape=(2, 4, 4), couplings=couplings, name="conv")
+    convolved = HopfieldBlock(config, generator=torch.Generator().manual_seed(seed))
+    dense = hopfield_block("dense", seed=seed)
+    return nn.Sequential(
+        nn.Linear(4, 6), dense, nn.Linear(3, 32), nn.Unflatten(1, (2, 4, 4)), convolved, nn.Linear(3, 2)
+    )
 
 
 def small_inputs(n: int) -> Tensor:

@@ -120,12 +120,17 @@ def test_resume_and_force_exclude_each_other(run: Path, tmp_path: Path) -> None:
         (("doctor", "--json", "no/such/folder/file.json"), "its folder does not exist"),
         (("bench", "relaxation", "--sizes", "64"), "write inputs and units as 256-128-10"),
         (("bench", "relaxation", "--sizes", "64-x"), "write inputs and units as 256-128-10"),
-        (("train",), "Missing argument"),
+        (("train",), "Missing option '--out'"),
+        (("train", "--out", "run"), "Missing argument 'CONFIG'; only --from RUN and --resume do without"),
+        (("train", "--out", "run", "--from", "nowhere"), "nowhere: no run folder"),
         (
             ("train", "small.toml", "--out", "run", "--from", "best"),
-            "--from says which checkpoint to go on after: give",
+            "--from best says which checkpoint to go on after: give --resume too",
         ),
-        (("train", "small.toml", "--out", "run", "--resume", "--from", "first"), "'first' is not one of 'last', 'prev"),
+        (
+            ("train", "small.toml", "--out", "run", "--resume", "--from", "first"),
+            "--from first: with --resume it names a checkpoint, last, prev",
+        ),
         (("train", "small.toml", "--out", "run", "--resume"), "run: no run folder (there is no config.json in it)"),
         (("train", "small.toml", "--out", "run", "--data", "images"), 'data.name = "digits" comes with scikit-learn'),
         (("train", "small.toml", "--out", "run", "--dask", "localhost"), "simulator.dask"),
@@ -169,7 +174,7 @@ def test_an_interrupt_ends_with_130_and_the_way_on(tmp_path: Path, monkeypatch: 
         patch.setattr(loop.Display, "epoch", interrupt)  # after the first checkpoint
         result = invoke("train", toml, "--out", run)
     assert result.exit_code == 130
-    assert f"stopped; {run} keeps everything done: the same command with --resume goes on" in result.stderr
+    assert f"stopped; {run} keeps everything done, and goes on by: tellegen train --resume --out {run}" in result.stderr
     assert "Traceback" not in result.output
     again = invoke("train", toml, "--out", run, "--resume")
     assert again.exit_code == 0

@@ -258,8 +258,8 @@ def other_block() -> nn.Sequential:
     ("into", "message"),
     [
         (lambda: None, r"compiled from a torch module, whose code no bundle holds; .* into=YourNetwork"),
-        (lambda: nn.Sequential(nn.Linear(2, 2)), r"the network has no analog block at '2'"),
-        (lambda: nn.Sequential(small_network()), r"has no deck for the analog block at '0.2'"),
+        (lambda: nn.Sequential(nn.Linear(2, 2)), r"the network has no energy block at '2'"),
+        (lambda: nn.Sequential(small_network()), r"has no deck for the energy block at '0.2'"),
         (other_block, r"block 'first' at '2' has layers = .*, the network .*; give a network like the one compiled"),
         (
             lambda: small_network().append(nn.Linear(3, 3)),

@@ -225,7 +225,11 @@ def wide() -> AnalogBlock:
 @pytest.mark.parametrize(
     ("make", "options", "message"),
     [
-        (lambda: nn.Linear(2, 2), {}, r"Linear: no analog block in it, so there is no circuit"),
+        (
+            lambda: nn.Linear(2, 2),
+            {},
+            r"Linear: no energy block in it, .*give a network with a HopfieldBlock without",
+        ),
         (
             lambda: corrupt(small_network(), "2.g_plus.w1", float("nan")),
             {},
@@ -238,7 +242,11 @@ def wide() -> AnalogBlock:
             r"module '0': '0.weight' holds values that are not finite",
         ),
         (lambda: nn.Sequential(Odd(2, 2), two("a", "b")), {}, r"module '0': its state '0._extra_state' is no tensor"),
-        (lambda: two("a", "A"), {}, r"modules '0' and '1' are both block 'A'; give each EnergyBlock a name of its own"),
+        (
+            lambda: two("a", "A"),
+            {},
+            r"modules '0' and '1' are both block 'A'; give each EnergyBlock or Hopfield",
+        ),
         (lambda: two("a", "b/c"), {}, r"module '1' \(block 'b/c'\): cannot be the name of a folder"),
         (lambda: two("", "b"), {}, r"module '0' \(block ''\): cannot be the name of a folder"),
         (

@@ -18,8 +18,9 @@ from cosim.simulators.newton import NewtonSimulator
 from cosim.training import loop
 from cosim.training.checkpoint import Best, Progress, Tally, check_checkpoint, format_checkpoint, load_checkpoint
 from cosim.training.checkpoints import Checkpoints, Which
-from cosim.training.run import evaluate, load_run, train
+from cosim.training.run import evaluate, train
 from cosim.training.run_folder import RunFolder
+from cosim.training.setup import load_run
 from cosim.training.trainer import build_optimizer, build_scheduler
 
 LAST, PREVIOUS, BEST = "checkpoint.safetensors", "previous.safetensors", "best.safetensors"

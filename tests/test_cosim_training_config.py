@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from enum import Enum
@@ -13,12 +14,15 @@ from small_runs import SMALL, small_config, write_small
 from circuits.energy_block import Drive
 from cosim.errors import ConfigError
 from cosim.phase_settings import Nudging
+from cosim.programming.settings import DEFAULT_WINDOW_S
 from cosim.simulators.newton import NewtonSimulator
 from cosim.training.config import (
     AnalogStage,
     AveragePoolStage,
+    CircuitSection,
     Config,
     ConvCouplingSection,
+    ConvLayerSection,
     ConvStage,
     DatasetKind,
     DenseCouplingSection,
@@ -31,12 +35,14 @@ from cosim.training.config import (
     LossKind,
     MaxPoolStage,
     ModuleStage,
+    NodeLayerSection,
     SimulatorKind,
+    StartSection,
     TanhStage,
 )
 from cosim.training.config_file import config_from_json, format_path, load_config
 from cosim.training.network import list_analog_blocks
-from cosim.training.run import set_up
+from cosim.training.setup import set_up
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "digits.toml"
 ALL_KEYS = EXAMPLE.with_name("all_keys.toml")
@@ -144,6 +150,71 @@ def test_a_slope_is_one_number_or_one_for_each_layer(tmp_path: Path) -> None:
         assert config_from_json(config.model_dump(mode="json"), "here") == config
 
 
+LAYER = "network.stages.3.layers.1"
+CONV_LAYER = f"{LAYER}={{ conv = {{ channels = 2 }} }}"
+
+
+def test_a_layer_has_a_size_or_a_convolution(tmp_path: Path) -> None:
+    config = small_config(tmp_path, CONV_LAYER)
+    stage = config.network.stages[3]
+    assert isinstance(stage, AnalogStage)
+    conv = ConvLayerSection(channels=2, kernel=3, stride=1, padding=0)
+    assert stage.layers[1] == NodeLayerSection(size=None, conv=conv, clamp=None, leak=0.0, bias=False)
+    assert config_from_json(config.model_dump(mode="json"), "here") == config
+
+
+def test_a_leak_is_one_number_or_one_for_each_unit(tmp_path: Path) -> None:
+    third = 1 / 3
+    for text, leak in (("2", 2.0), (f"[1, -0.5, 0, {third}, -1e-300]", (1.0, -0.5, 0.0, third, -1e-300))):
+        config = small_config(tmp_path, f"{LAYER}.leak={text}")
+        stage = config.network.stages[3]
+        assert isinstance(stage, AnalogStage)
+        assert stage.layers[1].leak == leak
+        assert config_from_json(json.loads(json.dumps(config.model_dump(mode="json"))), "here") == config
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            f"{LAYER}={{ bias = true }}",
+            r": size: missing; write the number of units, or conv = \{ channels = \.\.\. \}$",
+        ),
+        (f"{LAYER}.conv.channels=2", r": size = 5, but a conv says how many units there are; leave one of them out$"),
+        (f"{LAYER}.conv=3", r"\.conv = 3: write a table with channels, kernel, stride, padding$"),
+        (f"{LAYER}={{ conv = {{ kernel = 3 }} }}", r"\.conv\.channels: missing; it has no default$"),
+        (
+            f"{LAYER}={{ conv = {{ channels = 0 }} }}",
+            r"\.conv\.channels = 0: input should be greater than or equal to 1$",
+        ),
+        (
+            f"{LAYER}={{ conv = {{ channels = 2, stride = 0 }} }}",
+            r"\.conv\.stride = 0: input should be greater than or ",
+        ),
+        (
+            f"{LAYER}={{ conv = {{ channels = 2, padding = -1 }} }}",
+            r"\.conv\.padding = -1: input should be greater than ",
+        ),
+        (
+            f"{LAYER}={{ conv = {{ channels = 2, pool = 2 }} }}",
+            r"\.conv\.pool: unknown key.* Allowed here: channels, ker",
+        ),
+        (f"{LAYER}.leak=true", r"\.leak: True is no leak; write zero or more, or a list, one number for each unit$"),
+        (f"{LAYER}.leak=inf", r"\.leak: inf is no leak; "),
+        (f"{LAYER}.leak=much", r"\.leak: 'much' is no leak; "),
+        (f"{LAYER}.leak=[1, 2, nan, 4, 5]", r"\.leak: entry 2 is nan; write a finite number for each unit$"),
+        (f"{LAYER}.leak=[1, '2', 3, 4, 5]", r"\.leak: entry 1 is '2'; write a finite number for each unit$"),
+        (f"{LAYER}.leak=[1, 2]", r": leak: 2 numbers for 5 units; write one for each, or one number$"),
+        (f"{LAYER}.leak=[]", r": leak: 0 numbers for 5 units; write one for each, or one number$"),
+    ],
+)
+def test_a_wrong_convolution_or_leak_is_named_once(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        small_config(tmp_path, override)
+    assert re.search(rf"small\.toml \(with --set\): network\.stages\[3\]\.layers\[1\]{message}", str(caught.value))
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_energy_blocks_are_numbered_together_whatever_their_kind(tmp_path: Path) -> None:
     text = SMALL.replace('name = "first"\n', "")
     network = load_config(write_small(tmp_path, text), [HOPFIELD]).network
@@ -211,11 +282,28 @@ def list_written(tables: Any) -> list[set[str]]:
     return [set(tables), *(keys for value in tables.values() for keys in list_written(value))]
 
 
-COMMENTED = ("path", "url", "dask")  # of the reference: not for the digits, or of a machine that is not here
+# Behind a # in the reference: not for the digits, of a machine that is not here, or of a run to begin with.
+COMMENTED = [
+    "path = ",
+    "url = ",
+    "dask = ",
+    "[start]",
+    "run = ",
+    "checkpoint = ",
+    "[circuit]",
+    "g_min_s = ",
+    "g_max_s = ",
+]
+COMMENTED += ["v_unit_v = ", "g_unit_s = ", "temperature_k = ", "diode = ", "window = ", "active_leaks = "]
+COMMENTED += ["several_equilibria = "]
+ALTERNATIVES = {"NodeLayerSection": ("size", "conv")}  # one of them in a table
 OTHER_VALUE = {  # shown there with another value than the default
     ("AnalogStage", "name"),
+    ("NodeLayerSection", "size"),
+    ("NodeLayerSection", "conv"),
     ("NodeLayerSection", "clamp"),
     ("NodeLayerSection", "leak"),
+    ("NodeLayerSection", "bias"),
     ("MaxPoolStage", "stride"),
     ("AveragePoolStage", "stride"),
     ("ModuleStage", "arguments"),
@@ -229,22 +317,30 @@ def test_the_reference_has_every_key_with_its_default() -> None:
     if not ALL_KEYS.is_file():
         pytest.skip("no examples beside an installed wheel")
     text = ALL_KEYS.read_text(encoding="utf-8")
-    commented = re.compile(rf"^# (?=({'|'.join(COMMENTED)}) = )", re.MULTILINE)
-    assert sorted(commented.findall(text)) == sorted(COMMENTED)
+    commented = re.compile(r"^# (?=(\[\w+\]|\w+ = ))", re.MULTILINE)
+    assert commented.findall(text) == COMMENTED
     tables = tomllib.loads(commented.sub("", text))
     fields, written = list_fields(Config), list_written(tables)
-    assert len(fields) == 26
+    assert len(fields) == 29
     for model, keys in fields.items():
-        assert keys in written, model.__name__
+        alternatives = set(ALTERNATIVES.get(model.__name__, ()))
+        for one in alternatives or {""}:
+            assert keys - (alternatives - {one}) in written, model.__name__
     # Those behind a # are right too, for what they are for.
     tables["data"]["name"], tables["simulator"]["name"] = "cifar10", "ngspice"
-    assert config_from_json(tables, "here").simulator.dask is not None
+    behind = config_from_json(tables, "here")
+    assert behind.simulator.dask is not None
+    assert behind.start == StartSection(run="runs/hopfield")
+    # Without a window analog stages keep theirs, and hopfield stages get this one.
+    assert behind.circuit == CircuitSection(g_min_s=DEFAULT_WINDOW_S[0], g_max_s=DEFAULT_WINDOW_S[1])
     config = load_config(ALL_KEYS)
     # TOML has no word for their default.
     shown = {"converters": {"current"}, "data": {"train_size", "test_size"}, "hopfield": {"tolerance"}}
     assert config.model_dump(exclude=shown) == Config(network=config.network).model_dump(exclude=shown)
     for stage in config.network.stages:
-        for section in (stage, *getattr(stage, "layers", ()), *getattr(stage, "couplings", ())):
+        layers = getattr(stage, "layers", ())
+        convolutions = [layer.conv for layer in layers if layer.conv is not None]
+        for section in (stage, *layers, *convolutions, *getattr(stage, "couplings", ())):
             for name, field in type(section).model_fields.items():
                 if not field.is_required() and (type(section).__name__, name) not in OTHER_VALUE:
                     assert getattr(section, name) == field.default, name
@@ -259,7 +355,8 @@ def list_choices(annotation: Any) -> list[str]:
 def test_the_reference_builds_a_network() -> None:
     if not ALL_KEYS.is_file():
         pytest.skip("no examples beside an installed wheel")
-    assert len(list_analog_blocks(set_up(load_config(ALL_KEYS), NewtonSimulator()).network)) == 1
+    blocks = list_analog_blocks(set_up(load_config(ALL_KEYS), NewtonSimulator()).network)
+    assert [block.block.output_shape for block in blocks] == [(4, 4, 4), (16,)]
 
 
 def test_json_of_a_configuration_reads_back_as_the_same(tmp_path: Path) -> None:
@@ -344,7 +441,10 @@ def test_blocks_without_a_name_are_numbered(tmp_path: Path) -> None:
         ("converters.nudge.full_scale=-1", r"converters\.nudge\.full_scale = -1: "),
         ("training.epochs=2.5", r"training\.epochs = 2\.5: "),
         ("training.epochs=0", r"training\.epochs = 0: "),
-        ("network.stages.3.layers.1.leak=-1", r".*layers\[1\]\.leak = -1: input should be greater than or equal to 0"),
+        (
+            "network.stages.3.layers.1.leak=-1",
+            r".*layers\[1\]\.leak: -1 is no leak; write zero or more, or a list, one",
+        ),
         (
             "network.stages.3.layers.0.clamp=[1, -1]",
             r".*stages\[3\]\.layers\[0\]: clamp = \[1\.0, -1\.0\]: the lower limit",

@@ -22,12 +22,14 @@ from cosim.simulators.newton import NewtonSimulator
 from cosim.studies.gradcheck import gradcheck
 from cosim.training import loop
 from cosim.training import run as run_module
+from cosim.training import setup as set_up_module
 from cosim.training.checkpoint import check_checkpoint
 from cosim.training.checkpoints import Which
 from cosim.training.config import Config, SimulatorKind
 from cosim.training.config_file import load_config
 from cosim.training.network import build_network, list_analog_blocks
-from cosim.training.run import evaluate, set_up, train
+from cosim.training.run import evaluate, train
+from cosim.training.setup import set_up
 from cosim.training.summary import summarise
 from digital.ff_ebm import FfEbm
 from digital.hopfield import (
@@ -248,8 +250,8 @@ def test_hopfield_stages_alone_ask_for_no_simulator(
     def refuse(_section: object) -> None:
         raise AssertionError
 
-    for name in ("build_simulator", "measured_k_over_q"):
-        monkeypatch.setattr(run_module, name, refuse)
+    monkeypatch.setattr(run_module, "build_simulator", refuse)
+    monkeypatch.setattr(set_up_module, "measured_k_over_q", refuse)
     config, run = read(tmp_path, f"gradient={gradient}", "simulator.name=ngspice"), tmp_path / "run"
     result = train(config, run, console=quiet())
     assert (result.simulator, result.gradient, result.relaxations) == (None, gradient, 0)

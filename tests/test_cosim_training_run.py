@@ -21,8 +21,9 @@ from cosim.training.checkpoints import Which
 from cosim.training.config import SimulatorKind
 from cosim.training.network import list_analog_blocks
 from cosim.training.result import Result
-from cosim.training.run import evaluate, load_run, train
+from cosim.training.run import evaluate, train
 from cosim.training.run_folder import RunFolder
+from cosim.training.setup import load_run
 from cosim.training.trainer import Score
 
 NAMES = {

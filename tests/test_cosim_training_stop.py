@@ -220,7 +220,7 @@ def test_a_command_ends_with_a_checkpoint_and_says_how_to_go_on(commands: list[C
     status, out, err = first.end(signal.SIGINT)
     assert status == 130, err
     assert "stopping after this batch, with a checkpoint (Ctrl-C again stops at once)" in out
-    assert f"stopped; {run} keeps everything done: the same command with --resume goes on" in err
+    assert f"stopped; {run} keeps everything done, and goes on by: tellegen train --resume --out {run}" in err
     assert "Traceback" not in err
     tally = check_checkpoint(run / LAST)
     assert 1 <= 3 * tally.epoch + tally.batch < 5
@@ -229,7 +229,7 @@ def test_a_command_ends_with_a_checkpoint_and_says_how_to_go_on(commands: list[C
     status, out, err = second.end(signal.SIGTERM)
     assert status == 130, err
     assert "(a second signal stops at once)" in out
-    assert "--resume goes on" in err
+    assert f"goes on by: tellegen train --resume --out {run}" in err
     later = check_checkpoint(run / LAST)
     assert 3 * tally.epoch + tally.batch < 3 * later.epoch + later.batch < 6
 

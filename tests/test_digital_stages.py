@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,9 @@ from torch import nn
 from circuits import TellegenError
 from digital import image_stages, stages
 from digital.errors import StageError
-from digital.tanh_layers import TanhLayers
+from digital.tanh_layers import ConvolvedLayer, TanhLayers
+
+IMAGE_LAYER = ConvolvedLayer(input_shape=(2, 2, 2), channels=1, kernel=2)
 
 
 def test_sizes_follow_from_the_stage_before() -> None:
@@ -197,6 +201,47 @@ def test_tanh_layers_of_no_size_are_refused(sizes: tuple[int, ...]) -> None:
 def test_tanh_layers_that_are_not_there_cannot_be_read(output_layers: tuple[int, ...]) -> None:
     with pytest.raises(StageError, match=r"tanh layers: output_layers = .*, but there are layers 0 to 1"):
         TanhLayers(3, (4, 2), output_layers=output_layers)
+
+
+def test_convolved_tanh_layers_take_and_give_images() -> None:
+    first = ConvolvedLayer(input_shape=(2, 5, 5), channels=3, stride=2, padding=1)
+    layers, x = TanhLayers(50, (first, 4), output_layers=(0,)), torch.randn(6, 2, 5, 5)
+    w1, b1, w2, b2 = layers.parameters()
+    s = torch.tanh(nn.functional.conv2d(x, w1, b1, stride=2, padding=1))
+    assert s.shape == (6, 3, 3, 3)
+    assert torch.equal(layers(x), s)
+    assert torch.equal(layers(x.flatten(1)), s)
+    both = TanhLayers(50, (first, 4), output_layers=(0, -1))
+    both.load_state_dict(layers.state_dict())
+    dense = torch.tanh(nn.functional.linear(s.flatten(1), w2, b2))
+    assert torch.equal(both(x), torch.cat([s.flatten(1), dense], dim=1))
+
+
+def test_an_image_that_enters_tanh_layers_directly_can_be_read() -> None:
+    layers, x = TanhLayers(None, (8, IMAGE_LAYER)), torch.randn(3, 8)
+    assert layers(x).shape == (3, 1, 1, 1)
+    layers.output_layers = (0,)
+    assert torch.equal(layers(x), torch.tanh(x).reshape(3, 2, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("n_inputs", "sizes", "message"),
+    [
+        (None, (IMAGE_LAYER, 4), "layer 0 convolves, but the input enters it directly; give its size"),
+        (9, (IMAGE_LAYER,), r"layer 0 convolves \(2, 2, 2\), but the layer before it has shape \(9,\)"),
+        (
+            8,
+            (IMAGE_LAYER, IMAGE_LAYER),
+            r"layer 1 convolves \(2, 2, 2\), but the layer before it has shape \(1, 1, 1\)",
+        ),
+        (8, (replace(IMAGE_LAYER, kernel=3),), "kernel = 3 is larger than the image of 2x2"),
+    ],
+)
+def test_convolutions_of_tanh_layers_that_do_not_fit_are_refused(
+    n_inputs: int | None, sizes: tuple[int | ConvolvedLayer, ...], message: str
+) -> None:
+    with pytest.raises(StageError, match=message):
+        TanhLayers(n_inputs, sizes)
 
 
 def test_stage_errors_are_the_projects() -> None:

@@ -28,8 +28,8 @@ def run_python(*arguments: str, folder: Path) -> list[str]:
     return result.stdout.splitlines()
 
 
-def run_example(stem: str, folder: Path) -> list[str]:
-    return run_python(str(ROOT / "examples" / f"{stem}.py"), folder=folder)
+def run_example(stem: str, folder: Path, *arguments: str) -> list[str]:
+    return run_python(str(ROOT / "examples" / f"{stem}.py"), *arguments, folder=folder)
 
 
 def numbers(line: str) -> list[float]:
@@ -89,6 +89,18 @@ def test_your_own_simulator(tmp_path: Path) -> None:
     assert cosines[1] > 0.99
     assert cosines[2] < 0.9
     assert all(numbers(line)[4] < 0.02 for line in (perfect, *noisy[:2]))
+
+
+@pytest.mark.ngspice
+def test_program_and_finetune(tmp_path: Path) -> None:
+    lines = run_example("05_program_and_finetune", tmp_path, "0", "training.epochs=2", "simulator.name=newton")
+    trained, active, passive, tuned = (numbers(line.partition("  ")[2])[0] for line in lines)
+    assert trained > 0.97
+    assert abs(active - trained) < 0.01
+    assert passive < 0.5
+    assert tuned > 0.9
+    assert " 0 active leaks" in lines[2]
+    assert " 0 active leaks" not in lines[1]
 
 
 def test_every_example_is_run_here_short_and_safe_to_import_in_a_spawned_worker() -> None:

@@ -67,7 +67,8 @@ def build_deck(module: str, analog: AnalogBlock, size: TileSize) -> BlockDeck:
     where = f"module '{module}' (block '{block.name}')" if module else f"block '{block.name}'"
     if _FOLDER_NAME.fullmatch(block.name) is None:
         raise CompileError(
-            f"{where}: cannot be the name of a folder; give EnergyBlock a name of letters, digits, _ and -, 64 at most"
+            f"{where}: cannot be the name of a folder; give EnergyBlock or HopfieldConfig a name of letters, digits, _ "
+            "and -, 64 at most"
         )
     try:
         conductance_s = analog.conductances()
@@ -94,7 +95,7 @@ def check_names(decks: Sequence[BlockDeck]) -> None:
         if other is not deck:
             raise CompileError(
                 f"modules '{other.module}' and '{deck.module}' are both block '{deck.analog.block.name}'; give each "
-                "EnergyBlock a name of its own"
+                "EnergyBlock or HopfieldConfig a name of its own"
             )
 
 

@@ -66,6 +66,7 @@ class Bundle:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `tellegen compile --json` writes."""
+        accuracy = None if self.manifest.run is None else self.manifest.run.accuracy
         return {
             "bundle": str(self.path),
             "tile": _tile(self.manifest),
@@ -82,6 +83,12 @@ class Bundle:
                 }
                 for block in self.manifest.blocks
             ],
+            "programming": [
+                block.programming.model_dump(mode="json")
+                for block in self.manifest.blocks
+                if block.programming is not None
+            ],
+            "accuracy": None if accuracy is None else accuracy.model_dump(mode="json"),
         }
 
     def _count_files(self, block: BlockEntry) -> int:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from rich.console import Console
 from torch import nn
 
 from circuits.tiles import TileSize
-from digital.images import ImageDataset
 
-from ..errors import RunError
+from ..programming.program import ONE_WAY
+from ..programming.settings import ProgrammingSettings
 from ..reading import Counters
 from ..simulators.newton import NewtonSimulator
 from ..threads import one_thread
@@ -20,8 +21,8 @@ from ..training.checkpoints import Which
 from ..training.config import Config, GradientKind, SimulatorKind
 from ..training.data import evaluation_batches, load_data, with_data
 from ..training.result import Result
-from ..training.run import Setup, load_run
 from ..training.run_folder import RunFolder
+from ..training.setup import Setup, load_run
 from ..training.simulators import build_simulator, measured_k_over_q
 from ..training.trainer import LOSSES, score
 from ..versions import collect_versions
@@ -31,11 +32,13 @@ from .compiled_block import CompiledBlock
 from .compiler import DEFAULT_TILE, compile_network
 from .errors import BundleError, CompileError
 from .loading import load_bundle, run_config
-from .manifest import RunEntry
+from .manifest import AccuracyEntry, RunEntry
+from .programmed_run import check_images, program_setup
 
 VERIFIED_SAMPLES: Final = 3  # of --verify where --samples says nothing
 
 
+@one_thread()
 def compile_run(
     run: Path,
     out: Path,
@@ -45,8 +48,10 @@ def compile_run(
     which: Which = Which.LAST,
     data: Path | None = None,
     force: bool = False,
+    programming: ProgrammingSettings | None = None,
+    console: Console | None = None,
 ) -> Bundle:
-    """Compile the network of a run.
+    """Compile the network of a run; hopfield stages are programmed.
 
     Args:
         run: the run folder.
@@ -56,40 +61,41 @@ def compile_run(
         which: the last checkpoint, the one before it, or the best.
         data: where the images are, if not where they were.
         force: replace a bundle that is there, and nothing else.
+        programming: window, scale and diodes of hopfield stages, and the window that analog stages move into; if left
+            out, analog stages stay as they are and hopfield stages get the default. k/q is that of the run's simulator.
+        console: shows the progress of measuring accuracies, where it is a terminal.
 
     Returns:
-        the bundle.
+        the bundle; its manifest says what programming did.
 
     Raises:
         RunError: if this is no run folder, its checkpoint cannot be used, or the bundle not be written.
         DataError: if the images are not there, or not those that the run was trained on.
-        CompileError: if the run has no circuit, and as `compile_network`.
+        CompileError: if the run has no energy blocks, or one cannot be programmed as asked; and as `compile_network`.
         BundleError: if the place is taken.
         SimulatorNotFound: if it was trained in ngspice, whose constants its circuits have, and there is none here.
     """
     check_place(out, force=force)
     config = with_data(RunFolder(path=run).read_config(), data)
     if config.gradient is GradientKind.BACKPROP:
-        raise CompileError(f'{run}: gradient = "backprop" trains tanh layers; there is no circuit to compile')
-    if not config.has_circuit:
-        raise CompileError(f"{run}: its energy blocks are hopfield stages; there is no circuit to compile")
-    setup = load_run(run, NewtonSimulator(), config=config, which=which)
+        raise CompileError(f'{run}: gradient = "backprop" trains tanh layers; no circuit stands for one: {ONE_WAY}')
+    setup = load_run(run, NewtonSimulator() if config.has_circuit else None, config=config, which=which)
     inputs = None
     if samples:
-        _check_images(run, setup.tally.images, setup.data)
+        check_images(run, setup.tally.images, setup.data)
         held_out = setup.data.test
         if samples > len(held_out):
             raise CompileError(f"{run}: {samples} samples of {len(held_out)} images held out; ask for fewer")
         inputs = setup.data.scaled(held_out.take(torch.arange(samples)).pixels)
-    return compile_network(
-        setup.network, out, tile=tile, inputs=inputs, run=_run_entry(config, setup, which), force=force
-    )
+    setup, accuracy = program_setup(run, setup, programming, console)
+    entry = _run_entry(setup, which, accuracy)
+    return compile_network(setup.network, out, tile=tile, inputs=inputs, run=entry, force=force)
 
 
-def _run_entry(config: Config, setup: Setup, which: Which) -> RunEntry:
+def _run_entry(setup: Setup, which: Which, accuracy: AccuracyEntry | None) -> RunEntry:
     tally, best = setup.tally, setup.tally.best
     return RunEntry(
-        config=config.model_dump(mode="json"),
+        config=setup.config.model_dump(mode="json"),
         checkpoint=which.value,
         epoch=tally.epoch,
         batch=tally.batch,
@@ -98,16 +104,8 @@ def _run_entry(config: Config, setup: Setup, which: Which) -> RunEntry:
         images=tally.images,
         shape=tuple(setup.data.shape),
         n_classes=setup.data.n_classes,
+        accuracy=accuracy,
     )
-
-
-def _check_images(place: Path, fingerprint: str, found: ImageDataset) -> None:
-    """Refuse other images than those that the network was trained on."""
-    if fingerprint != found.fingerprint:
-        raise RunError(
-            f"{place}: was trained on other images than those found now; give the same ones, with --data PATH if they "
-            "moved"
-        )
 
 
 @one_thread()
@@ -141,7 +139,7 @@ def evaluate_bundle(folder: Path, *, simulator: SimulatorKind | None = None, dat
         section = config.simulator.model_copy(update={"name": simulator})
         config = config.model_copy(update={"simulator": section})
     images = load_data(config.data)
-    _check_images(folder, run.images, images)
+    check_images(folder, run.images, images)
     built = build_simulator(config.simulator)
     try:
         k_over_q = measured_k_over_q(config.simulator)

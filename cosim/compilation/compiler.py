@@ -1,4 +1,4 @@
-"""Compile a network to a bundle: any torch module with analog blocks becomes decks, weights, pictures and a manifest.
+"""Compile a network to a bundle: any torch module with energy blocks becomes decks, weights, pictures and a manifest.
 
 The same network gives the same bytes, pictures included.
 """
@@ -13,6 +13,7 @@ from circuits.tiles import TileSize
 from netlists.drawing import draw_block
 from netlists.hierarchy import SAMPLE
 
+from ..programming.settings import ProgrammingSettings
 from ..threads import one_thread
 from .block_deck import BlockDeck, build_deck, check_names
 from .bundle import MANIFEST, Bundle, digests
@@ -32,6 +33,7 @@ from .manifest import (
     format_manifest,
     format_schema,
 )
+from .programmed_blocks import with_circuits
 from .readme import README, format_readme
 from .samples import BlockSamples, format_samples, relax_samples
 
@@ -48,8 +50,9 @@ def compile_network(
     inputs: Tensor | None = None,
     run: RunEntry | None = None,
     force: bool = False,
+    programming: ProgrammingSettings | None = None,
 ) -> Bundle:
-    """Compile a network whose energy blocks are `AnalogBlock`s.
+    """Compile a network whose energy blocks are `AnalogBlock`s, or `HopfieldBlock`s, which are programmed.
 
     Args:
         network: any module with such blocks, or one of them; it stays as it is.
@@ -58,19 +61,23 @@ def compile_network(
         inputs: [n, ...] inputs of the network, which become samples: a deck each, with the voltages expected.
         run: the run that the network comes from, if there is one.
         force: replace a bundle that is there, and nothing else.
+        programming: window, scale and diodes of hopfield blocks, and the window that analog blocks move into; if left
+            out, analog blocks stay as they are and hopfield blocks get the default.
 
     Returns:
         the bundle.
 
     Raises:
-        CompileError: if there is no analog block, weights are not finite, names clash, a tile does not fit ngspice, or
-            the inputs do not fit the network; with the module's path. Nothing is written then.
+        CompileError: if there is no energy block, one cannot be programmed as asked, weights are not finite, names
+            clash, a tile does not fit ngspice, or the inputs do not fit the network; with the module's path. Nothing is
+            written then.
         NetlistError, CircuitError: if a circuit cannot be spelt.
         SimulationError: if a sample has no equilibrium.
         BundleError: if the place is taken.
         RunError: if it cannot be written.
     """
     check_place(out, force=force)
+    network = with_circuits(network, programming)
     blocks = find_analog_blocks(network)
     decks = [build_deck(path, analog, tile) for path, analog in blocks.items()]
     check_names(decks)

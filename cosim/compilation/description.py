@@ -19,6 +19,7 @@ from netlists.netlist import Netlist
 
 from ..analog_block import AnalogBlock
 from ..converters import Adc, Converters, Crossing, Dac
+from ..programming.report import LayerLeaks, Passivity, ProgrammingReport, WindowFit
 from .errors import CompileError
 from .manifest import (
     BlockEntry,
@@ -29,6 +30,7 @@ from .manifest import (
     CrossbarEntry,
     Joins,
     LayerEntry,
+    ProgrammingEntry,
     SampleEntry,
     TileEntry,
     UnitsEntry,
@@ -78,7 +80,8 @@ def describe_block(
         crossbars=tuple(_crossbar(analog, netlist, crossbar, folder) for crossbar in built.crossbars),
         tiles=_tiles(tiles, size),
         converters=_converters(analog),
-        counts=_counts(netlist.circuit),
+        counts=_counts(netlist.circuit, block),
+        programming=None if analog.report is None else describe_programming(analog.report),
         samples=samples,
     )
 
@@ -114,6 +117,27 @@ def energy_block(entry: BlockEntry) -> EnergyBlock:
         polarity=Polarity(entry.polarity),
         output_layers=entry.output_layers,
         **plain,
+    )
+
+
+def describe_programming(report: ProgrammingReport) -> ProgrammingEntry:
+    """Return what programming did, as the manifest has it."""
+    return ProgrammingEntry.model_validate(report.to_json())
+
+
+def programming_report(entry: ProgrammingEntry) -> ProgrammingReport:
+    """Return what programming did, as it was."""
+    passivity = None
+    if entry.passivity is not None:
+        p = entry.passivity
+        layers = tuple(LayerLeaks(**layer.model_dump()) for layer in p.layers)
+        passivity = Passivity(layers=layers, own_s=p.own_s, factor=p.factor, applied=p.applied)
+    return ProgrammingReport(
+        block=entry.block,
+        source=entry.source,
+        window=WindowFit(**entry.window.model_dump()),
+        passivity=passivity,
+        smallest_eigenvalue=entry.smallest_eigenvalue,
     )
 
 
@@ -254,10 +278,17 @@ def _tiles(tiles: tuple[Tile, ...], size: TileSize) -> tuple[TileEntry, ...]:
     )
 
 
-def _counts(circuit: Circuit) -> dict[str, int]:
+def _counts(circuit: Circuit, block: EnergyBlock) -> dict[str, int]:
     names = ("resistors", "diodes", "voltage_sources", "current_sources", "capacitors")
     groups = {name: len(group) for name, group in zip(names, circuit.groups, strict=True) if len(group)}
-    return {"nodes": circuit.n_nodes - 1, "resistors": 0, "diodes": 0} | groups
+    active = count_active_leaks(block)
+    counts = {"nodes": circuit.n_nodes - 1, "resistors": 0, "diodes": 0} | groups
+    return counts | {"active_leaks": active} if active else counts
+
+
+def count_active_leaks(block: EnergyBlock) -> int:
+    """Return the number of units whose leak is negative."""
+    return sum(int((layer.leaks_s < 0).sum()) for layer in block.layers)
 
 
 def _converters(analog: AnalogBlock) -> ConvertersEntry:

@@ -13,12 +13,16 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from digital.ff_ebm import FfEbm
+from digital.hopfield import HopfieldBlock
 
 from ..analog_block import AnalogBlock
+from ..programming.program import ACCEPTED
 from .errors import BundleError, CompileError
 from .manifest import AnalogStep, DigitalEntry, DigitalStep, LayerText, Step, TensorEntry
 
 DIGITAL: Final = "digital.safetensors"
+
+EnergyModule = AnalogBlock | HopfieldBlock
 
 
 def find_analog_blocks(network: nn.Module) -> dict[str, AnalogBlock]:
@@ -30,8 +34,8 @@ def find_analog_blocks(network: nn.Module) -> dict[str, AnalogBlock]:
     blocks = {path: module for path, module in network.named_modules() if isinstance(module, AnalogBlock)}
     if not blocks:
         raise CompileError(
-            f"{type(network).__name__}: no analog block in it, so there is no circuit to compile; give a network with "
-            "an AnalogBlock"
+            f"{type(network).__name__}: no energy block in it, so there is no circuit to compile; give a network with "
+            f"{ACCEPTED}"
         )
     return blocks
 
@@ -78,25 +82,25 @@ def _layers(module: nn.Module, path: str) -> Iterator[LayerText]:
         yield from _layers(child, f"{path}.{name}".removeprefix("."))
 
 
-def analog_paths(network: nn.Module) -> list[str]:
-    """Return the path of every analog block, of one in two places both."""
-    return [path for path, m in network.named_modules(remove_duplicate=False) if isinstance(m, AnalogBlock)]
+def energy_paths(network: nn.Module) -> list[str]:
+    """Return the path of every energy block, of one in two places both."""
+    return [path for path, m in network.named_modules(remove_duplicate=False) if isinstance(m, EnergyModule)]
 
 
-def with_blocks_replaced(network: nn.Module, change: Callable[[str, AnalogBlock], nn.Module]) -> nn.Module:
-    """Put in the place of each analog block what `change` makes of its path and the block.
+def with_blocks_replaced(network: nn.Module, change: Callable[[str, EnergyModule], nn.Module]) -> nn.Module:
+    """Put in the place of each energy block what `change` makes of its path and the block.
 
     Args:
-        network: is changed, but where it is an analog block itself.
+        network: is changed, but where it is an energy block itself.
         change: is called once for a block that is in several places.
 
     Returns:
         the network.
     """
-    made: dict[AnalogBlock, nn.Module] = {}
-    for path in analog_paths(network):
+    made: dict[EnergyModule, nn.Module] = {}
+    for path in energy_paths(network):
         block = network.get_submodule(path)
-        if not isinstance(block, AnalogBlock):  # below a module that is in two places
+        if not isinstance(block, EnergyModule):  # below a module that is in two places
             continue
         if block not in made:
             made[block] = change(path, block)
@@ -114,7 +118,7 @@ def digital_tensors(network: nn.Module) -> dict[str, Tensor]:
         CompileError: for a state that is no tensor, or not finite.
     """
     prefixes = tuple(
-        f"{path}.{group}.".removeprefix(".") for path in analog_paths(network) for group in ("g_plus", "g_minus")
+        f"{path}.{group}.".removeprefix(".") for path in energy_paths(network) for group in ("g_plus", "g_minus")
     )
     tensors = {}
     for name, value in network.state_dict().items():
@@ -123,14 +127,23 @@ def digital_tensors(network: nn.Module) -> dict[str, Tensor]:
         module = name.rpartition(".")[0] or type(network).__name__
         if not isinstance(value, Tensor):
             raise CompileError(f"module '{module}': its state '{name}' is no tensor; make it a buffer")
-        if (value.is_floating_point() or value.is_complex()) and not bool(torch.isfinite(value).all()):
-            raise CompileError(
-                f"module '{module}': '{name}' holds values that are not finite; train it anew, or take an earlier "
-                "checkpoint"
-            )
+        check_finite(module, name, value)
         # A tensor that shares memory with another is refused by safetensors, so each is its own copy.
         tensors[name] = value.detach().cpu().contiguous().clone()
     return tensors
+
+
+def check_finite(module: str, name: str, value: Tensor) -> None:
+    """Refuse a tensor with NaN or infinity.
+
+    Raises:
+        CompileError: with module and name.
+    """
+    if (value.is_floating_point() or value.is_complex()) and not bool(torch.isfinite(value).all()):
+        raise CompileError(
+            f"module '{module}': '{name}' holds values that are not finite; train it anew, or take an earlier "
+            "checkpoint"
+        )
 
 
 def format_tensors(tensors: Mapping[str, Tensor]) -> tuple[DigitalEntry, bytes]:

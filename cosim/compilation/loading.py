@@ -4,6 +4,7 @@ The conductances of the manifest are for people and for checks; what runs is wha
 """
 
 import copy
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -14,7 +15,9 @@ from torch import nn
 
 from circuits.block_circuit import BlockCircuit
 from circuits.block_layout import build
-from circuits.energy_block import EnergyBlock
+from circuits.convolution import Convolution
+from circuits.energy_block import Drive, EnergyBlock
+from digital.hopfield import ConvCoupling, HopfieldConfig
 from netlists.netlist import SolverOptions
 from netlists.reordering import reordered_like
 from netlists.spice_reader import read_deck
@@ -29,7 +32,7 @@ from ..training.network import build_network
 from .bundle import MANIFEST, Bundle, open_bundle
 from .compiled_block import CompiledBlock
 from .description import converters, energy_block
-from .digital_side import load_tensors, with_blocks_replaced
+from .digital_side import EnergyModule, load_tensors, with_blocks_replaced
 from .errors import BundleError
 from .manifest import BlockEntry, RunEntry
 
@@ -89,7 +92,7 @@ def load_bundle(
         folder: the bundle.
         simulator: relaxes its circuits.
         into: a network like the one that was compiled, for a bundle that does not come from a run: its modules are
-            copied, its weights replaced.
+            copied, its weights replaced. Hopfield blocks in it may have other weights too.
         k_over_q_v_per_k: V/K — as the simulator has it; by default as compiled.
 
     Returns:
@@ -144,38 +147,36 @@ def _build(bundle: Bundle, run: RunEntry, simulator: AbstractSimulator) -> nn.Mo
 def _with_decks(
     bundle: Bundle, network: nn.Module, simulator: AbstractSimulator, k_over_q_v_per_k: float | None
 ) -> nn.Module:
-    """Put the circuits of a bundle in the places of a network's analog blocks."""
+    """Put the circuits of a bundle in the places of a network's energy blocks."""
     entries = {entry.module: entry for entry in bundle.manifest.blocks}
 
-    def from_deck(path: str, analog: AnalogBlock) -> CompiledBlock:
+    def from_deck(path: str, block: EnergyModule) -> CompiledBlock:
         entry = entries.pop(path, None)
         if entry is None:
-            raise BundleError(f"{bundle.path}: has no deck for the analog block at '{path}'; give the network compiled")
-        _check_fit(bundle, entry, analog.block)
+            raise BundleError(f"{bundle.path}: has no deck for the energy block at '{path}'; give the network compiled")
+        reduce = RelaxationOptions().reduce
+        if isinstance(block, AnalogBlock):
+            _check_fit(bundle, entry, _description(energy_block(entry)), _description(block.block))
+            reduce = block.relaxation_options.reduce
+        else:
+            _check_fit(bundle, entry, _hopfield_shape(energy_block(entry)), _hopfield_shape(block.config))
         read = read_block(bundle, entry, k_over_q_v_per_k=k_over_q_v_per_k)
         return CompiledBlock(
             read.circuit,
             simulator=simulator,
             converters=converters(entry),
-            relaxation=RelaxationOptions(reduce=analog.relaxation_options.reduce, solver=read.options),
+            relaxation=RelaxationOptions(reduce=reduce, solver=read.options),
         )
 
     network = with_blocks_replaced(network, from_deck)
     if entries:
         path = next(iter(entries))
-        raise BundleError(f"{bundle.path}: the network has no analog block at '{path}'; give the network compiled")
+        raise BundleError(f"{bundle.path}: the network has no energy block at '{path}'; give the network compiled")
     return network
 
 
-def _check_fit(bundle: Bundle, entry: BlockEntry, block: EnergyBlock) -> None:
-    """Refuse a network whose block is another than the one compiled; k/q is the simulator's."""
-
-    def plain(one: EnergyBlock) -> dict[str, Any]:
-        read_from = tuple(k % len(one.layers) for k in one.output_layers)
-        names = [name for name in EnergyBlock.__dataclass_fields__ if name != "k_over_q_v_per_k"]
-        return {name: getattr(one, name) for name in names} | {"output_layers": read_from}
-
-    own, other = plain(energy_block(entry)), plain(block)
+def _check_fit(bundle: Bundle, entry: BlockEntry, own: dict[str, Any], other: dict[str, Any]) -> None:
+    """Refuse a network whose block is another than the one compiled."""
     different = [name for name in own if own[name] != other[name]]
     if different:
         name = different[0]
@@ -183,3 +184,38 @@ def _check_fit(bundle: Bundle, entry: BlockEntry, block: EnergyBlock) -> None:
             f"{bundle.path}: block '{entry.name}' at '{entry.module}' has {name} = {own[name]!r}, the network "
             f"{other[name]!r}; give a network like the one compiled"
         )
+
+
+def _description(block: EnergyBlock) -> dict[str, Any]:
+    """Return all that must be the same; k/q is the simulator's."""
+    read_from = tuple(k % len(block.layers) for k in block.output_layers)
+    names = [name for name in EnergyBlock.__dataclass_fields__ if name != "k_over_q_v_per_k"]
+    return {name: getattr(block, name) for name in names} | {"output_layers": read_from}
+
+
+def _hopfield_shape(block: EnergyBlock | HopfieldConfig) -> dict[str, Any]:
+    """Return what a hopfield block and its circuit have in common, whatever the weights."""
+    if isinstance(block, EnergyBlock):
+        couplings = [layer.coupling for layer in block.layers[1:]]
+        return {
+            "drive": block.drive,
+            "sizes": tuple(layer.size for layer in block.layers),
+            "boxes": tuple(layer.clamp is not None for layer in block.layers),
+            "biases": tuple(layer.bias for layer in block.layers),
+            "kernels": tuple(None if c is None else _kernel(c, c.input_shape) for c in couplings),
+        }
+    return {
+        "drive": Drive.CURRENT,
+        "sizes": tuple(math.prod(shape) for shape in block.shapes),
+        "boxes": block.boxes,
+        "biases": (block.input_bias, *(coupling.bias for coupling in block.couplings)),
+        "kernels": tuple(
+            _kernel(c, shape) if isinstance(c, ConvCoupling) else None
+            for c, shape in zip(block.couplings, block.shapes, strict=False)
+        ),
+    }
+
+
+def _kernel(coupling: Convolution | ConvCoupling, shape: tuple[int, ...]) -> tuple[tuple[int, ...], int, int, int, int]:
+    """Return shape of the layer before, channels, kernel, stride and padding."""
+    return shape, coupling.channels, coupling.kernel, coupling.stride, coupling.padding

@@ -162,6 +162,62 @@ class SampleEntry(Entry):
 
 
 @final
+class WindowEntry(Entry):
+    """How conductances came into the window, see `WindowFit`."""
+
+    g_min_s: float
+    g_max_s: float
+    g_unit_s: Annotated[float, Field(description="S, the scale in force")]
+    scale: Annotated[float, Field(description="by which conductances and currents were multiplied; 1: they fitted")]
+    weights: Annotated[Count, Field(description="of the block, biases included; of a convolution the kernel's")]
+    outside: Annotated[Count, Field(description="weights with a device outside the window at the scale asked for")]
+    raised: Annotated[Count, Field(description="pairs raised to g_min, which leaks make up for")]
+    clipped: Annotated[Count, Field(description="weights that are others now")]
+    largest_change_s: Annotated[float, Field(description="S, of a weight by clipping")]
+
+
+@final
+class LayerLeaksEntry(Entry):
+    """The leaks of a layer."""
+
+    layer: Annotated[Count, Field(description="from 1")]
+    units: Count
+    active: Annotated[Count, Field(description="units whose leak is negative, an active element")]
+    lowest_s: float
+    highest_s: float
+
+
+@final
+class PassivityEntry(Entry):
+    """Whether leaks are resistors, see `Passivity`."""
+
+    layers: tuple[LayerLeaksEntry, ...]
+    own_s: Annotated[float, Field(description="S, 1 / slope of the unit with the lowest leak")]
+    factor: Annotated[
+        float | None,
+        Field(description="largest on all weights that leaves every leak passive; 0: devices at g_min are too much"),
+    ]
+    applied: Annotated[float | None, Field(description="factor that was applied to need no active leak")]
+    units: Count
+    active: Count
+    lowest_s: float
+
+
+@final
+class ProgrammingEntry(Entry):
+    """How a block came to its conductances; training afterwards changes them, but no leak."""
+
+    block: str
+    source: Annotated[str, Field(description="what it was: 'hopfield block' or 'analog block'")]
+    window: WindowEntry
+    passivity: Annotated[PassivityEntry | None, Field(description="null: leaks are as they were")]
+    smallest_eigenvalue: Annotated[
+        float | None,
+        Field(description="of the unclamped Hessian in g_unit; above 0: one equilibrium; null: it is, as it was"),
+    ]
+
+
+@final
 class BlockEntry(Entry):
     """An energy block: its description, its nodes and devices, and its files."""
 
@@ -187,7 +243,10 @@ class BlockEntry(Entry):
     crossbars: tuple[CrossbarEntry, ...]
     tiles: tuple[TileEntry, ...]
     converters: ConvertersEntry
-    counts: Annotated[dict[str, Count], Field(description="nodes but ground, and devices of each kind")]
+    counts: Annotated[
+        dict[str, Count], Field(description="nodes but ground, devices of each kind, and units with an active leak")
+    ]
+    programming: Annotated[ProgrammingEntry | None, Field(description="null: it is the circuit that was trained")]
     samples: tuple[SampleEntry, ...]
 
     def crossbar(self, name: str) -> CrossbarEntry:
@@ -241,10 +300,25 @@ class DigitalEntry(Entry):
 
 
 @final
+class AccuracyEntry(Entry):
+    """What it cost that no leak is active, weights being smaller: accuracies on the images held out, in newton."""
+
+    trained: Annotated[float, Field(description="hopfield blocks computed digitally")]
+    active: Annotated[
+        float | None, Field(description="on circuits with active leaks; null: they may have several equilibria")
+    ]
+    passive: Annotated[float, Field(description="of the circuits compiled")]
+    images: Count
+
+
+@final
 class RunEntry(Entry):
     """The run that the network comes from, enough to build its digital side again and find its images."""
 
-    config: Annotated[dict[str, JsonValue], Field(description="as the run's config.json")]
+    config: Annotated[
+        dict[str, JsonValue],
+        Field(description="as the run's config.json; of a network that was programmed, with analog stages"),
+    ]
     checkpoint: Literal["last", "previous", "best"]
     epoch: Count
     batch: Count
@@ -253,6 +327,7 @@ class RunEntry(Entry):
     images: Annotated[str, Field(description="fingerprint of the images that it was trained on")]
     shape: Annotated[tuple[int, ...], Field(description="of an image")]
     n_classes: Count
+    accuracy: Annotated[AccuracyEntry | None, Field(description="null: no weight was clipped to be passive")]
 
 
 @final

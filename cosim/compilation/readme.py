@@ -5,6 +5,7 @@ from typing import Final
 from .bundle import count_devices, format_sizes, utilisation
 from .digital_side import DIGITAL
 from .manifest import BlockEntry, ConverterEntry, CrossbarEntry, Joins, Manifest
+from .programming_texts import programming_section
 
 README: Final = "README.md"
 
@@ -36,6 +37,7 @@ def format_readme(manifest: Manifest) -> str:
         "## Numbers",
         _numbers(first),
         *_converters(manifest),
+        *programming_section(manifest),
         "## Back into the network",
         _back(manifest),
     ]

@@ -23,6 +23,7 @@ from netlists.spice_lexer import read_cards
 from netlists.spice_reader import DRIVE
 from netlists.spice_settings import parse_assignments, parse_value
 
+from ..analog_block import AnalogBlock
 from ..errors import BlockError, SimulationError
 from ..simulators.newton import NewtonSimulator
 from .block_deck import BlockDeck
@@ -65,7 +66,11 @@ def relax_samples(network: nn.Module, inputs: Tensor) -> dict[str, BlockSamples]
     if inputs.ndim < 1 or not len(inputs):
         raise CompileError(f"inputs of shape {tuple(inputs.shape)}: no samples; give [n, ...], n of them")
     newton = NewtonSimulator()
-    copied = with_blocks_replaced(copy.deepcopy(network), lambda _, block: block.configured(simulator=newton)).eval()
+
+    def in_newton(_path: str, block: nn.Module) -> nn.Module:
+        return block.configured(simulator=newton) if isinstance(block, AnalogBlock) else block
+
+    copied = with_blocks_replaced(copy.deepcopy(network), in_newton).eval()
     blocks = find_analog_blocks(copied)
     seen: dict[str, list[Tensor]] = {path: [] for path in blocks}
 

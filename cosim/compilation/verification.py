@@ -1,7 +1,7 @@
 """Prove that the netlists are the network: every sample's deck through the plain ngspice program, a process each.
 
-Three checks: each device of the deck has the conductance that the manifest says, to the bit; ngspice finds the voltages
-that the network has, at every node; and those voltages obey Kirchhoff's law by our own element laws.
+Three checks: each device of the deck, leaks included, has the conductance that the manifest says, to the bit; ngspice
+finds the voltages that the network has, at every node; and those voltages obey Kirchhoff's law by our own element laws.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from circuits.arrays import Floats
+from circuits.arrays import Floats, Indices
+from circuits.block_layout import build
 from circuits.crossbar import Crossbar
 from circuits.kirchhoff import kirchhoff_residual
 from netlists.lowering import lower
@@ -24,6 +25,7 @@ from ..files import format_json, write_atomically
 from ..simulators.base import residual_tolerance_v
 from ..simulators.ngspice.program import find_ngspice_program, read_voltages, run_deck
 from .bundle import VERIFICATION, Bundle, open_bundle
+from .description import energy_block
 from .errors import BundleError
 from .loading import read_block
 from .manifest import BlockEntry, CrossbarEntry, SampleEntry
@@ -44,7 +46,8 @@ class VerifyReport:
         max_abs_error_v: V — largest difference of a node's voltage from the network's.
         worst: deck and node of it.
         kirchhoff_ratio: largest net current at a node over what the deck's tolerances allow.
-        problems: a sentence for each device whose conductance is not the manifest's, one a crossbar at most.
+        problems: a sentence for each device whose conductance is not the manifest's, one a crossbar at most, and one
+            leak.
     """
 
     bundle: Path
@@ -146,24 +149,30 @@ def _read(bundle: Bundle, entry: BlockEntry) -> _Block:
     problems = []
     for crossbar in read.circuit.crossbars:
         problems += list(_different_devices(entry, entry.crossbar(crossbar.name), crossbar, netlist))[:1]
+    leaks = read.circuit.leak_devices
+    wanted = build(energy_block(entry)).circuit.resistors.conductance_s[leaks]
+    problems += list(_different(entry, netlist, leaks, wanted))
     return _Block(entry=entry, netlist=netlist, problems=tuple(problems))
 
 
 def _different_devices(entry: BlockEntry, listed: CrossbarEntry, crossbar: Crossbar, netlist: Netlist) -> Iterator[str]:
     """Name the devices of a crossbar whose conductance is not that of the manifest."""
-    conductance_s = netlist.circuit.resistors.conductance_s
     for devices, values in ((crossbar.plus, listed.plus_s), (crossbar.minus, listed.minus_s)):
         if devices is None or values is None:
             continue
         wanted = crossbar.wiring.spread(np.array(values).reshape(crossbar.shape))
         for side in devices:
-            for k in np.argwhere(conductance_s[side] != wanted)[:1]:
-                place = tuple(k)
-                name = netlist.resistors[int(side[place])]
-                yield (
-                    f"block '{entry.name}': device {name} has {conductance_s[side[place]]:.9g} S in the deck, "
-                    f"{wanted[place]:.9g} S in the manifest"
-                )
+            yield from _different(entry, netlist, side.ravel(), wanted.ravel())
+
+
+def _different(entry: BlockEntry, netlist: Netlist, devices: Indices, wanted_s: Floats) -> Iterator[str]:
+    """Name the first of some devices whose conductance is another than wanted, [n] S each."""
+    found_s = netlist.circuit.resistors.conductance_s[devices]
+    for k in np.flatnonzero(found_s != wanted_s)[:1]:
+        yield (
+            f"block '{entry.name}': device {netlist.resistors[int(devices[k])]} has {found_s[k]:.9g} S in the deck, "
+            f"{wanted_s[k]:.9g} S in the manifest"
+        )
 
 
 def _run(bundle: Bundle, block: _Block, sample: SampleEntry) -> Floats:

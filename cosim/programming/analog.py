@@ -66,10 +66,7 @@ def program_analog(analog: AnalogBlock, settings: ProgrammingSettings) -> Progra
     passivity = None
     if raised:
         target, passivity = _made_up_for(target, raised)
-        if passivity.active and settings.active_leaks is not ActiveLeaks.ALLOW:
-            raise ProgrammingError(
-                f"{where}: raising pairs to g_min, {passivity.text()}; allow active leaks, widen the window, or clip"
-            )
+    _check_leaks(where, target, settings, is_raised=bool(raised))
     report = ProgrammingReport(block=block.name, source=SOURCE_ANALOG, window=fit, passivity=passivity)
     return ProgrammedBlock(block=target, plus=plus, minus=minus, report=report)
 
@@ -153,6 +150,20 @@ def _retarget(block: EnergyBlock, fit: WindowFit) -> EnergyBlock:
         return replace(block, layers=layers, g_unit_s=fit.g_unit_s, g_min_s=fit.g_min_s, g_max_s=fit.g_max_s)
     except CircuitError as error:
         raise ProgrammingError(f"block '{block.name}': {error}") from error
+
+
+def _check_leaks(where: str, block: EnergyBlock, settings: ProgrammingSettings, *, is_raised: bool) -> None:
+    """Refuse active leaks where they are not allowed; weights of a circuit are not shrunk for them."""
+    active = sum(int((layer.leaks_s < 0).sum()) for layer in block.layers)
+    if active and settings.active_leaks is not ActiveLeaks.ALLOW:
+        units = sum(layer.size for layer in block.layers)
+        lowest_s = min(float(layer.leaks_s.min()) for layer in block.layers if len(layer.leaks_s))
+        reason = "with pairs raised to g_min, " if is_raised else ""
+        advice = "widen the window, clip its weights to it, or " if is_raised else "program its digital original, or "
+        raise ProgrammingError(
+            f"{where}: {reason}{active:,} of {units:,} units need an active leak, the largest {lowest_s:.3g} S; "
+            f"{advice}allow active leaks"
+        )
 
 
 def _made_up_for(block: EnergyBlock, raised: dict[str, Floats]) -> tuple[EnergyBlock, Passivity]:

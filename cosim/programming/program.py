@@ -15,7 +15,7 @@ from .programmed import ProgrammedBlock
 from .settings import ProgrammingSettings
 
 ACCEPTED: Final = "a HopfieldBlock without max-pool inside the energy, or a trained AnalogBlock"
-_ONE_WAY: Final = (
+ONE_WAY: Final = (
     "it computes in one direction, and a circuit relaxes in both: units of the last layer would pull at those before, "
     "so it settles elsewhere; train a hopfield stage, or an analog one with an ideal simulator"
 )
@@ -41,9 +41,9 @@ def program_block(module: nn.Module, settings: ProgrammingSettings | None = None
         case AnalogBlock():
             return program_analog(module, settings)
         case nn.Linear() | TanhLayers() | nn.Tanh() | nn.Conv2d():
-            reason = _ONE_WAY
+            reason = ONE_WAY
         case nn.Sequential() if any(isinstance(m, nn.Linear | nn.Conv2d) for m in module):
-            reason = _ONE_WAY
+            reason = ONE_WAY
         case _:
             reason = "it has no energy that a resistive circuit could have"
     raise ProgrammingError(f"{type(module).__name__} cannot be programmed: {reason}. Accepted: {ACCEPTED}")

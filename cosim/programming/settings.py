@@ -76,7 +76,8 @@ class ProgrammingSettings:
                 continue
             if not (np.isfinite(value) and value > 0):
                 raise ProgrammingError(f"programming: {name} = {value!r}; give a finite value above zero")
-        self.window_s(DEFAULT_WINDOW_S)
+        if self.g_min_s is not None and self.g_max_s is not None:
+            self.window_s(DEFAULT_WINDOW_S)  # with one of them it depends on the block's own
 
     def window_s(self, own: tuple[float, float]) -> tuple[float, float]:
         """Return the window in S, where it is left out a block's own.

@@ -31,8 +31,8 @@ from ..threads import one_thread
 from ..training.config import GradientKind
 from ..training.config_file import load_config
 from ..training.data import with_data
-from ..training.run import load_run, set_up
 from ..training.run_folder import RunFolder
+from ..training.setup import load_run, set_up
 from ..training.trainer import LOSSES, Loss
 from ..twin import twin
 from .gradcheck_plot import plot_gradcheck
@@ -172,6 +172,11 @@ def gradcheck(
     newton = NewtonSimulator()
     is_run = target.is_dir()
     config = with_data(RunFolder(path=target).read_config() if is_run else load_config(target, ()), data)
+    if not is_run and config.start is not None:
+        raise ConfigError(
+            f"{target}: begins with the weights of {config.start.run}, which a check of its own would not; train "
+            "it, and check that run"
+        )
     if config.gradient is GradientKind.BACKPROP:
         raise ConfigError(f'{target}: gradient = "backprop" puts tanh layers in place of the circuits; none to check')
     setup = load_run(target, newton, config=config) if is_run else set_up(config, newton)

@@ -81,7 +81,7 @@ class GradientProbe:
             if isinstance(module, AnalogBlock):
                 shift = torch.zeros(len(x), module.block.n_inputs, dtype=torch.float64, requires_grad=True)
                 self._tensors[names[name], "input"] = shift
-                module.register_forward_pre_hook(lambda _module, args, shift=shift: (args[0] + shift,))
+                module.register_forward_pre_hook(lambda _module, args, shift=shift: (args[0] + shift.view_as(args[0]),))
 
     def _is_block(self, name: str) -> bool:
         return isinstance(self._network.get_submodule(name), AnalogBlock)

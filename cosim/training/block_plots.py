@@ -14,6 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
 from circuits.arrays import Floats
+from circuits.convolution import format_shape
+from circuits.energy_block import NodeLayer
 
 from ..analog_block import AnalogBlock
 from ..phases import TOLERANCE_MARGIN
@@ -75,7 +77,7 @@ def _draw_voltages(axes: Axes, block: AnalogBlock) -> None:
     for k, (layer, values) in enumerate(zip(block.block.layers, layers, strict=True)):
         counts, _ = np.histogram(values, edges)
         axes.stairs(counts / values.size, edges, color=f"C{k}", fill=True, alpha=0.25)
-        axes.stairs(counts / values.size, edges, color=f"C{k}", label=f"layer {k + 1}, {layer.size} units")
+        axes.stairs(counts / values.size, edges, color=f"C{k}", label=f"layer {k + 1}, {_units(layer)}")
         if layer.clamp is not None:
             limits.setdefault((layer.clamp.low_v, layer.clamp.high_v), f"C{k}")
     for k, (pair, color) in enumerate(limits.items()):
@@ -160,6 +162,10 @@ def _edges(layers: Sequence[Floats]) -> Floats:
     high = max(float(values.max()) for values in layers)
     margin = 0.02 * (high - low) or max(abs(high), 1.0) * 1e-3
     return np.linspace(low - margin, high + margin, N_BINS + 1)
+
+
+def _units(layer: NodeLayer) -> str:
+    return f"{layer.size} units" if layer.coupling is None else format_shape(layer.shape)
 
 
 def _positive(found: tuple[list[float], list[float]]) -> tuple[list[float], list[float]]:

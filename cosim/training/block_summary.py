@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from math import prod
 from typing import Any, final
 
-from circuits.energy_block import Drive, Polarity
+from circuits.convolution import format_shape
+from circuits.energy_block import Drive, EnergyBlock, Polarity
 
 from ..phases import TOLERANCE_MARGIN
-from .config import AnalogStage, Config, GradientKind
+from .analog_sections import AnalogStage
+from .config import Config, GradientKind
+from .configured_blocks import configured_blocks, has_convolution
 from .observation import ADC_STEP, CLAMPED_SHARE, NUDGE_RESPONSE, QUANTITIES, TOLERANCE
 from .run_contents import Shapes
 from .run_folder import Metrics
@@ -20,8 +24,9 @@ class BlockSummary:
 
     Args:
         name: of the block.
-        sizes: inputs, then the units of each layer; None for inputs that no checkpoint tells; empty without a
-            configuration.
+        sizes: inputs, then the units of each layer; None for inputs that no checkpoint tells, or layers behind a stage
+            that is not installed here; empty without a configuration.
+        shapes: likewise, (channels, height, width) of an image and (units,) of others; not for programs.
         drive, polarity: as configured; None without a configuration.
         is_circuit: False for the tanh layers that stand in for one.
         clamped_share: of all units; None where nothing was observed, and so below.
@@ -32,6 +37,7 @@ class BlockSummary:
 
     name: str
     sizes: tuple[int | None, ...] = ()
+    shapes: tuple[tuple[int, ...] | None, ...] = ()
     drive: Drive | None = None
     polarity: Polarity | None = None
     is_circuit: bool = True
@@ -58,11 +64,13 @@ class BlockSummary:
             "drive": None if self.drive is None else self.drive.value,
             "polarity": None if self.polarity is None else self.polarity.value,
         }
-        return {**asdict(self), **words, "tolerances": self.tolerances, "is_noise": self.is_noise}
+        facts = {name: value for name, value in asdict(self).items() if name != "shapes"}
+        return {**facts, **words, "tolerances": self.tolerances, "is_noise": self.is_noise}
 
     def texts(self) -> list[str]:
         """Return it for people: what it is, the share of clamped units, the response."""
-        sizes = "-".join("?" if size is None else str(size) for size in self.sizes)
+        shapes = self.shapes or tuple(None if size is None else (size,) for size in self.sizes)
+        sizes = "-".join("?" if shape is None else format_shape(shape) for shape in shapes)
         if not self.is_circuit:
             return [f"{sizes}, tanh layers in place of the circuit"]
         made_of = [sizes] if self.sizes else []
@@ -96,18 +104,22 @@ def list_blocks(config: Config | None, metrics: Sequence[Metrics], shapes: Shape
         suffixes = tuple(f".{quantity}" for quantity in QUANTITIES)
         observed = [name.rpartition(".")[0] for entry in metrics for name in entry if name.endswith(suffixes)]
         return tuple(_with_observations(BlockSummary(name=name), metrics) for name in dict.fromkeys(observed))
-    blocks = (
-        BlockSummary(
-            name=name,
-            sizes=(_n_inputs(stage, k, shapes), *(layer.size for layer in stage.layers)),
-            drive=stage.drive,
-            polarity=stage.polarity,
-            is_circuit=config.gradient is not GradientKind.BACKPROP,
-        )
-        for k, (stage, name) in enumerate(config.network.energy_blocks)
-        if isinstance(stage, AnalogStage)
-    )
-    return tuple(_with_observations(block, metrics) for block in blocks)
+    stages = [stage for stage, _ in config.network.energy_blocks if isinstance(stage, AnalogStage)]
+    circuits = configured_blocks(config) if any(map(has_convolution, stages)) else {}
+    blocks = []
+    for k, (stage, name) in enumerate(config.network.energy_blocks):
+        if isinstance(stage, AnalogStage):
+            layers = _shapes(stage, k, shapes, circuits.get(name))
+            block = BlockSummary(
+                name=name,
+                sizes=tuple(None if shape is None else prod(shape) for shape in layers),
+                shapes=layers,
+                drive=stage.drive,
+                polarity=stage.polarity,
+                is_circuit=config.gradient is not GradientKind.BACKPROP,
+            )
+            blocks.append(_with_observations(block, metrics))
+    return tuple(blocks)
 
 
 def _with_observations(block: BlockSummary, metrics: Sequence[Metrics]) -> BlockSummary:
@@ -123,10 +135,21 @@ def _with_observations(block: BlockSummary, metrics: Sequence[Metrics]) -> Block
     )
 
 
+def _shapes(
+    stage: AnalogStage, k: int, shapes: Shapes, circuit: EnergyBlock | None
+) -> tuple[tuple[int, ...] | None, ...]:
+    """Return the shapes of the k-th energy block's inputs and layers; None where nothing tells."""
+    if circuit is not None:
+        first = circuit.input_shape if circuit.drive is Drive.CURRENT else circuit.layers[0].shape
+        return (circuit.input_shape, first, *(layer.shape for layer in circuit.layers[1:]))
+    n_inputs = _n_inputs(stage, k, shapes)
+    return (None if n_inputs is None else (n_inputs,), *((n,) if (n := layer.size) else None for layer in stage.layers))
+
+
 def _n_inputs(stage: AnalogStage, k: int, shapes: Shapes) -> int | None:
     """Return how many inputs the k-th energy block has; only a checkpoint tells those of an input crossbar."""
     first = stage.layers[0].size
-    if stage.drive is Drive.CURRENT:
+    if stage.drive is Drive.CURRENT or first is None:
         return first
     crossbar = shapes.get(f"model/energy.{k}.g_plus.w1")
     if crossbar is not None:

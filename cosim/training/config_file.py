@@ -4,16 +4,19 @@ Takes: a TOML file and `key=value` overrides. Gives: a `Config`, or a `ConfigErr
 """
 
 import difflib
+import json
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 from pydantic import ValidationError
 
 from ..errors import ConfigError
+from .circuit_section import CircuitSection
 from .config import Config
+from .section import Section
 
 Path_ = tuple[str | int, ...]
 Tables = dict[str, Any]
@@ -26,13 +29,16 @@ class Place(NamedTuple):
     schema: Tables
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a TOML configuration.
+def load_config(
+    path: Path | None, overrides: Sequence[str] = (), *, complete: Callable[[Tables], Tables] | None = None
+) -> Config:
+    """Read a TOML configuration, or the config.json of a run folder.
 
     Args:
-        path: the file.
+        path: the file; None for one that `complete` makes of nothing.
         overrides: "training.epochs=1" and the like; list entries by number, as in "network.stages.1.size=20" or
             "network.stages[1].size=20". The value is TOML, or text where it is not.
+        complete: adds what the file leaves out, before the overrides.
 
     Returns:
         the checked configuration.
@@ -40,12 +46,33 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: for a file that is missing or no TOML, and for every key or value that is wrong, all at once.
     """
-    tables = _read_tables(path)
+    tables = {} if path is None else _read_tables(path)
+    tables = tables if complete is None else complete(tables)
     overridden = [_override(tables, text) for text in overrides]
     try:
         return Config.model_validate(tables)
     except ValidationError as error:
-        raise ConfigError(_explain(error, str(path), overridden)) from None
+        raise ConfigError(_explain(error, "the configuration" if path is None else str(path), overridden)) from None
+
+
+def load_circuit(path: Path) -> CircuitSection:
+    """Read the `[circuit]` table of a TOML file, whatever else is in it.
+
+    Raises:
+        ConfigError: if there is none, or it has a wrong key or value.
+    """
+    tables = _read_tables(path)
+    if "circuit" not in tables:
+        raise ConfigError(f"{path}: has no [circuit] table; write one, as examples/finetune.toml has it")
+    try:
+        return _Circuit.model_validate({"circuit": tables["circuit"]}).circuit
+    except ValidationError as error:
+        raise ConfigError(_explain(error, str(path), [])) from None
+
+
+@final
+class _Circuit(Section):
+    circuit: CircuitSection
 
 
 def config_from_json(tables: Any, source: str) -> Config:
@@ -68,13 +95,17 @@ def format_path(path: Sequence[str | int]) -> str:
 
 def _read_tables(path: Path) -> Tables:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        tables: Tables = json.loads(text) if path.name == "config.json" else tomllib.loads(text)
+        return tables
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; name a configuration, for example examples/digits.toml") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}); name a TOML configuration file") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}: not valid JSON: {error}") from error
 
 
 def _override(tables: Tables, text: str) -> Path_:

@@ -100,7 +100,7 @@ class TrainingLoop:
             ahead = torch.Generator()
             ahead.set_state(self._progress.generators["order"].get_state())
             learned = self._train_epoch(ahead, display, stop)
-            held_out = self.score(self._material.data.test, stop, self._save)  # interrupted, it counts for nothing
+            held_out = self.score(self._material.data.test, stop, self.save)  # interrupted, it counts for nothing
             self._finish_epoch(learned, held_out, ahead)
             display.epoch(self.tally.epoch, learned, held_out, self.wall_s)
             if stop.requested and self.tally.epoch < self._material.section.epochs:
@@ -160,7 +160,7 @@ class TrainingLoop:
                     observed=self._observer.to_json(),
                 )
             if is_asked or is_due:
-                self._save()
+                self.save()
             if is_asked:
                 raise KeyboardInterrupt
         return average.score
@@ -176,7 +176,7 @@ class TrainingLoop:
         self.metrics.append(self._measure(learned, held_out))
         self._observer.reset()
         self._material.folder.append_metrics(self.metrics[-1])
-        self._save(is_best=is_best)
+        self.save(is_best=is_best)
         if time.perf_counter() - self._drawn_at > PICTURES_EVERY_S:
             self.draw()
 
@@ -193,7 +193,8 @@ class TrainingLoop:
             **self._observer.metrics(),
         }
 
-    def _save(self, *, is_best: bool = False) -> None:
+    def save(self, *, is_best: bool = False) -> None:
+        """Write a checkpoint of how far it is."""
         folder = self._material.folder
         folder.checkpoints.save(self._progress, self.tally, is_best=is_best)
         folder.write_progress(self.tally.epoch, self.tally.batch, self.wall_s)

@@ -12,9 +12,8 @@ from typing import assert_never
 import torch
 from torch import nn
 
-from circuits.clamp import Clamp
-from circuits.diode import K_OVER_Q_V_PER_K, DiodeModel
-from circuits.energy_block import Drive, EnergyBlock, NodeLayer
+from circuits.diode import K_OVER_Q_V_PER_K
+from circuits.energy_block import Drive, EnergyBlock
 from digital import image_stages, module_stage
 from digital import stages as digital
 from digital.errors import StageError
@@ -32,7 +31,7 @@ from digital.hopfield import (
 from digital.hopfield import Gradient as HopfieldGradient
 from digital.hopfield.couplings import Coupling
 from digital.stages import Shape, Stage
-from digital.tanh_layers import TanhLayers
+from digital.tanh_layers import ConvolvedLayer, TanhLayers
 
 from ..analog_block import AnalogBlock, Gradient
 from ..converters import Adc, Converters, Dac
@@ -40,28 +39,24 @@ from ..errors import ConfigError
 from ..phase_settings import PhaseSettings
 from ..reading import Counters
 from ..simulators.base import AbstractSimulator
-from .config import (
-    AnalogStage,
+from .analog_sections import AnalogStage, ConverterSection
+from .block_of_stage import energy_block
+from .config import Config, GradientKind
+from .digital_sections import (
     AveragePoolStage,
     BatchNormStage,
-    Config,
-    ConvCouplingSection,
-    ConverterSection,
     ConvStage,
-    CouplingSection,
     DigitalStage,
     FlattenStage,
     GainStage,
-    GradientKind,
-    HopfieldStage,
     LinearStage,
     MaxPoolStage,
     ModuleStage,
-    NodeLayerSection,
     ReluStage,
     StandardiseStage,
     TanhStage,
 )
+from .hopfield_sections import ConvCouplingSection, CouplingSection, HopfieldStage
 
 
 def build_network(
@@ -97,7 +92,7 @@ def build_network(
         if isinstance(section, AnalogStage):
             block = energy_block(section, next(names), shape, where, k_over_q_v_per_k)
             links.append((digital.chain(waiting), _energy_module(config, block, simulator, generator)))
-            waiting, shape = [], (block.n_outputs,)
+            waiting, shape = [], block.output_shape
             continue
         if isinstance(section, HopfieldStage):
             network = hopfield_config(section, next(names), shape, where)
@@ -185,9 +180,12 @@ def _hopfield_module(
 
 
 def tanh_layers(block: EnergyBlock) -> TanhLayers:
-    """Return tanh layers of a block's sizes: a current-driven input enters the first of them directly."""
+    """Return tanh layers of a block's shapes: a current-driven input enters the first of them directly."""
     n_inputs = None if block.drive is Drive.CURRENT else block.n_inputs
-    return TanhLayers(n_inputs, [layer.size for layer in block.layers], output_layers=block.output_layers)
+    layers = [
+        layer.size if layer.coupling is None else ConvolvedLayer(**asdict(layer.coupling)) for layer in block.layers
+    ]
+    return TanhLayers(n_inputs, layers, output_layers=block.output_layers)
 
 
 def digital_stage(section: DigitalStage, shape: Shape) -> Stage:
@@ -228,54 +226,6 @@ def digital_stage(section: DigitalStage, shape: Shape) -> Stage:
             return module_stage.module(shape, name=section.module, arguments=section.arguments)
         case _:
             assert_never(section)
-
-
-def energy_block(
-    section: AnalogStage, name: str, shape: Shape, where: str, k_over_q_v_per_k: float = K_OVER_Q_V_PER_K
-) -> EnergyBlock:
-    """Return the energy block of an analog stage, in SI units.
-
-    Args:
-        section: the stage.
-        name: of the block.
-        shape: of one sample that enters.
-        where: the stage's place, for errors.
-        k_over_q_v_per_k: V/K — as the simulator has it.
-
-    Raises:
-        ConfigError: if the input does not fit.
-    """
-    if len(shape) != 1:
-        raise ConfigError(f'{where}: needs a flat sample, gets shape {shape}; put kind = "flatten" before it')
-    first = section.layers[0].size
-    if section.drive is Drive.CURRENT and shape[0] != first:
-        raise ConfigError(
-            f'{where}: drive = "current" puts each of {shape[0]} inputs into one unit, but layers[0].size = {first}; '
-            f'set it to {shape[0]}, put a linear stage of size {first} before it, or use drive = "voltage"'
-        )
-    return EnergyBlock(
-        name=name,
-        n_inputs=shape[0],
-        layers=tuple(_node_layer(section, layer) for layer in section.layers),
-        drive=section.drive,
-        polarity=section.polarity,
-        output_layers=section.output_layers,
-        v_unit_v=section.v_unit_v,
-        g_unit_s=section.g_unit_s,
-        g_min_s=section.g_min * section.g_unit_s,
-        g_max_s=section.g_max * section.g_unit_s,
-        temperature_k=section.temperature_k,
-        k_over_q_v_per_k=k_over_q_v_per_k,
-    )
-
-
-def _node_layer(stage: AnalogStage, layer: NodeLayerSection) -> NodeLayer:
-    clamp = None
-    if layer.clamp is not None:
-        diode = DiodeModel(**stage.diode.model_dump(exclude={"reference_current_a"}))
-        low_v, high_v = (limit * stage.v_unit_v for limit in layer.clamp)
-        clamp = Clamp(low_v=low_v, high_v=high_v, diode=diode, reference_current_a=stage.diode.reference_current_a)
-    return NodeLayer(size=layer.size, clamp=clamp, leak_s=layer.leak * stage.g_unit_s, bias=layer.bias)
 
 
 def build_converters(config: Config) -> Converters:

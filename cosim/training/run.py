@@ -2,97 +2,33 @@
 
 import time
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
 import torch
 from rich.console import Console
 
-from circuits.diode import K_OVER_Q_V_PER_K
 from digital.augmentation import Augmentation
-from digital.ff_ebm import FfEbm
-from digital.images import ImageDataset
 
 from ..errors import ConfigError, RunError
 from ..files import make_folder
-from ..simulators.base import AbstractSimulator
 from ..threads import one_thread
 from ..versions import collect_versions
 from .checkpoint import Progress, Tally
 from .checkpoints import Which
 from .config import Config, GradientKind, SimulatorKind
-from .data import evaluation_batches, load_data, with_absolute_data, with_data
+from .data import evaluation_batches, with_absolute_data, with_data
 from .display import Display
 from .loop import Material, TrainingLoop
-from .network import build_network, list_analog_blocks, sum_counters
+from .network import list_analog_blocks, sum_counters
 from .result import Result
 from .run_folder import RunFolder, check_place, create_run_folder, open_run_folder
-from .simulators import build_simulator, measured_k_over_q
+from .setup import Setup, load_run, set_up
+from .simulators import build_simulator
+from .start import refuse_resume, refuse_same_folder, set_up_from
 from .stop import StopRequest
 from .trainer import LOSSES, Score, build_optimizer, build_scheduler, count_batches, score
-
-
-@final
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Setup:
-    """A configuration made real: images, network and the simulator that relaxes it."""
-
-    config: Config
-    data: ImageDataset
-    network: FfEbm
-    generator: torch.Generator  # drew the blocks' weights
-    tally: Tally  # how far the weights were trained
-
-
-def set_up(config: Config, simulator: AbstractSimulator | None, console: Console | None = None) -> Setup:
-    """Load the images and build the network, its weights drawn from the configuration's seed.
-
-    Args:
-        config: what to build.
-        simulator: relaxes the blocks; None where the configuration has no circuit.
-        console: shows the progress of a download.
-
-    Raises:
-        ConfigError: if the stages do not fit, or a simulator is given to hopfield stages only.
-        DataError: if the images are not there, or cannot be split as asked.
-    """
-    if simulator is not None and not config.network.block_names:
-        raise ConfigError(
-            f"network.stages: hopfield stages only, so there is no circuit for the simulator {simulator.name}, nor for "
-            'gradcheck; to compare the gradients of hopfield stages, train with gradient = "ep" and "implicit"'
-        )
-    data = load_data(config.data, console)
-    generator = torch.Generator().manual_seed(config.training.seed)
-    torch.manual_seed(config.training.seed)
-    network = build_network(
-        config,
-        shape=data.shape,
-        n_classes=data.n_classes,
-        simulator=simulator,
-        generator=generator,
-        k_over_q_v_per_k=K_OVER_Q_V_PER_K if simulator is None else measured_k_over_q(config.simulator),
-    )
-    return Setup(config=config, data=data, network=network, generator=generator, tally=Tally(images=data.fingerprint))
-
-
-def load_run(
-    run: Path, simulator: AbstractSimulator | None, *, config: Config | None = None, which: Which = Which.LAST
-) -> Setup:
-    """Set up a run's network with the weights of a checkpoint.
-
-    Args:
-        run: the run folder.
-        simulator: relaxes its blocks.
-        config: in place of the folder's own, for other running options.
-        which: the last checkpoint, the one before it, or the best.
-
-    Raises:
-        RunError: if this is no run folder, or its checkpoint cannot be used.
-    """
-    folder = RunFolder(path=run)
-    setup = set_up(config or folder.read_config(), simulator)
-    return replace(setup, tally=folder.checkpoints.load_model(which, setup.network))
 
 
 @one_thread()
@@ -107,7 +43,7 @@ def train(
     """Train a network and keep everything about it in a run folder.
 
     Args:
-        config: what to train.
+        config: what to train; with `start`, from that run's weights on.
         out: the run folder; it must not exist, or be empty, but for `resume` or `force`.
         resume: go on after this checkpoint of a run of this configuration; from the start if it has none yet.
         force: replace a run that is there.
@@ -118,6 +54,7 @@ def train(
 
     Raises:
         ConfigError: if the configuration does not fit the data, or is not the one of the run to resume.
+        ProgrammingError: if blocks cannot be programmed as `circuit` says.
         DataError: if the images are not there or damaged.
         RunError: if the folder is taken, cannot be written, or holds a corrupt checkpoint.
         SimulationError: if a circuit finds no equilibrium; the last checkpoint stays.
@@ -125,19 +62,25 @@ def train(
     """
     console = console or Console()
     config = with_absolute_data(config)
+    if config.start is not None and resume is None:
+        refuse_same_folder(config.start, out)
     if resume is not None:
         open_run_folder(out, config)
+        refuse_resume(out, config)
     else:
         check_place(out, force=force)  # at once; the folder is made when nothing else can be refused
     with closing(_Simulator(config)) as simulator:
-        setup = set_up(config, simulator.built, console)
+        if config.start is None or resume is not None:
+            setup = set_up(config, simulator.built, console)
+        else:
+            setup = set_up_from(config.start, config, simulator.built, console)
         if resume is not None:
             folder = open_run_folder(out, config)
             with folder.locked():
                 return _train_in(folder, setup, console, resume)
         make_folder(out)
         with RunFolder(path=out).locked():
-            folder = create_run_folder(out, config, force=force)
+            folder = create_run_folder(out, setup.config, force=force)
             return _train_in(folder, setup, console, None)
 
 
@@ -205,6 +148,8 @@ def _train_in(folder: RunFolder, setup: Setup, console: Console, resume: Which |
     section, data = setup.config.training, setup.data
     loop = _loop(folder, setup, console, resume)
     tally = loop.tally
+    if setup.config.start is not None and resume is None:
+        loop.save()  # weights that no seed draws again
     n_batches = count_batches(len(data.train), section.batch_size)
     display = Display(
         console, n_epochs=section.epochs, n_batches=n_batches, first_epoch=tally.epoch, first_batch=tally.batch

@@ -9,11 +9,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final, final
 
-from circuits.energy_block import Polarity
+from circuits.block_layout import build
+from circuits.energy_block import EnergyBlock, Polarity
 
 from .block_summary import BlockSummary, list_blocks
 from .checkpoints import FILE_NAMES
 from .config import AnalogStage, Config, ConvStage, GradientKind, HopfieldStage, LinearStage, ModuleStage
+from .configured_blocks import configured_blocks, has_convolution
 from .run_contents import RunContents, Shapes, read_contents
 from .run_folder import Metrics
 
@@ -40,7 +42,7 @@ class WeightCount:
     Args:
         digital: of the digital stages.
         conductances: of the analog ones, G+ and G- each.
-        devices: resistors that hold them; two a conductance with differential polarity.
+        devices: resistors that hold them; two a conductance with differential polarity, many of a kernel.
     """
 
     digital: int
@@ -59,7 +61,7 @@ class RunSummary:
         epoch, batch: epochs finished, and batches of the next one, that a checkpoint holds.
         best, last: measurements of the epoch with the highest test accuracy and of the last one; None before the first.
         counts: relaxations, iterations and conversions by name.
-        weights: None before the first checkpoint.
+        weights: None before the first checkpoint, and where convolutions are behind a stage that is not installed here.
         blocks: the analog stages in order.
         contents: what was read.
     """
@@ -84,6 +86,7 @@ class RunSummary:
             "epoch": self.epoch,
             "batch": self.batch,
             "epochs": None if c.config is None else c.config.training.epochs,
+            "start": None if c.config is None or c.config.start is None else c.config.start.run,
             "data": None if c.config is None else c.config.data.name.value,
             "gradient": None if c.config is None else c.config.gradient.value,
             "simulator": None if c.config is None else _simulator(c.config),
@@ -133,6 +136,8 @@ class RunSummary:
             )
             facts += [("data", f"{config.data.name.value}{images}"), ("network", _describe_stages(config))]
             facts.append(("training", _describe_training(config)))
+            if config.start is not None:
+                facts.append(("began with", f"{config.start.run}, its {config.start.checkpoint} checkpoint"))
         if self.best is not None:
             accuracy = _number(self.best, "test_accuracy")
             facts.append(("best epoch", f"{_number(self.best, 'epoch'):.0f}: test accuracy {accuracy:.4f}"))
@@ -215,18 +220,37 @@ def _count_weights(config: Config | None, shapes: Shapes) -> WeightCount | None:
     """Count what a checkpoint holds: every trained tensor has a moment, buffers have none."""
     if config is None or not shapes:
         return None
-    blocks = enumerate(config.network.energy_blocks)
-    polarities = {k: stage.polarity for k, (stage, _) in blocks if isinstance(stage, AnalogStage)}
-    trained = conductances = devices = 0
+    blocks = config.network.energy_blocks
+    conductances = {k: 0 for k, (stage, _) in enumerate(blocks) if isinstance(stage, AnalogStage)}
+    trained = 0
     for name, shape in shapes.items():
         if name.startswith("optimizer/") and name.rpartition("/")[2] in MOMENTS:
             trained += math.prod(shape)
-        elif (found := CONDUCTANCES.match(name)) and int(found[1]) in polarities:
-            conductances += math.prod(shape)
-            devices += math.prod(shape) * (2 if polarities[int(found[1])] is Polarity.DIFFERENTIAL else 1)
-    if trained < conductances:  # no optimiser of ours
+        elif (found := CONDUCTANCES.match(name)) and int(found[1]) in conductances:
+            conductances[int(found[1])] += math.prod(shape)
+    n_conductances = sum(conductances.values())
+    devices = _count_devices(config, conductances)
+    if trained < n_conductances or devices is None:  # no optimiser of ours, or nothing tells
         return None
-    return WeightCount(digital=trained - conductances, conductances=conductances, devices=devices)
+    return WeightCount(digital=trained - n_conductances, conductances=n_conductances, devices=devices)
+
+
+def _count_devices(config: Config, conductances: Mapping[int, int]) -> int | None:
+    """Count the resistors of so many conductances of each energy block; many share one of a kernel."""
+    devices = 0
+    circuits: dict[str, EnergyBlock] | None = None
+    for k, n_conductances in conductances.items():
+        stage, name = config.network.energy_blocks[k]
+        if not isinstance(stage, AnalogStage) or n_conductances == 0:
+            continue
+        if not has_convolution(stage):
+            devices += n_conductances * (2 if stage.polarity is Polarity.DIFFERENTIAL else 1)
+            continue
+        circuits = configured_blocks(config) if circuits is None else circuits
+        if name not in circuits:
+            return None
+        devices += sum(c.plus.size + (0 if c.minus is None else c.minus.size) for c in build(circuits[name]).crossbars)
+    return devices
 
 
 def _describe_stages(config: Config) -> str:

@@ -1,0 +1,134 @@
+"""Analog stages in a configuration file, and how all of them are run: their layers, `[phases]` and `[converters]`.
+
+Inside a stage numbers are dimensionless, in units of its `v_unit_v` and `g_unit_s`.
+"""
+
+import math
+from typing import Annotated, Any, Literal, final
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from circuits.diode import NOMINAL_TEMPERATURE_K
+from circuits.energy_block import Drive, Polarity
+
+from ..phase_settings import DifferenceRead, NudgeScaling, Nudging, ParameterRead
+from .section import READ_LOOSELY, Count, Margin, Name, NotNegative, Positive, Section, none_for
+
+
+@final
+class DiodeSection(Section):
+    """The clamp diodes: a level-1 SPICE model and the current at which the clamp holds its limit exactly."""
+
+    saturation_current_a: Positive = 1e-14
+    emission_coefficient: Positive = 1.0
+    series_resistance_ohm: NotNegative = 0.0
+    reference_current_a: Positive = 1e-5
+
+
+@final
+class ConvLayerSection(Section):
+    """A convolution of the image before a layer; its square kernel, stride and padding as in torch."""
+
+    channels: Count
+    kernel: Count = 3
+    stride: Count = 1
+    padding: Margin = 0
+
+
+def _read_leak(value: Any) -> Any:
+    """Take a number or a list of numbers; a union of both would report each mistake twice."""
+    if not isinstance(value, list | tuple):
+        if not _is_finite(value) or value < 0:
+            raise ValueError(f"{value!r} is no leak; write zero or more, or a list, one number for each unit")
+        return float(value)
+    wrong = next((k for k, entry in enumerate(value) if not _is_finite(entry)), None)
+    if wrong is not None:
+        raise ValueError(f"entry {wrong} is {value[wrong]!r}; write a finite number for each unit")
+    return tuple(map(float, value))
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@final
+class NodeLayerSection(Section):
+    """One layer of units, `size` of them or a `conv`: clamp in units of v_unit_v, leak in units of g_unit_s.
+
+    A leak is one number for all units or one each; a negative one is an active element.
+    """
+
+    size: Count | None = None
+    conv: ConvLayerSection | None = None
+    clamp: Annotated[tuple[float, float] | None, READ_LOOSELY] = None
+    leak: Annotated[float | tuple[float, ...], BeforeValidator(_read_leak)] = 0.0
+    bias: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> "NodeLayerSection":
+        if self.size is None and self.conv is None:
+            raise ValueError("size: missing; write the number of units, or conv = { channels = ... }")
+        if self.size is not None and self.conv is not None:
+            raise ValueError(f"size = {self.size}, but a conv says how many units there are; leave one of them out")
+        if self.clamp is not None and self.clamp[0] >= self.clamp[1]:
+            raise ValueError(f"clamp = {list(self.clamp)}: the lower limit must lie below the upper one")
+        if self.size is not None and isinstance(self.leak, tuple) and len(self.leak) != self.size:
+            raise ValueError(f"leak: {len(self.leak)} numbers for {self.size} units; write one for each, or one number")
+        return self
+
+
+@final
+class AnalogStage(Section):
+    """An energy block: a resistive network relaxed by the simulator."""
+
+    kind: Literal["analog"]
+    layers: Annotated[tuple[NodeLayerSection, ...], Field(strict=False, min_length=1)]
+    name: Name | None = None
+    drive: Annotated[Drive, READ_LOOSELY] = Drive.VOLTAGE
+    polarity: Annotated[Polarity, READ_LOOSELY] = Polarity.DIFFERENTIAL
+    output_layers: Annotated[tuple[int, ...], Field(strict=False, min_length=1)] = (-1,)
+    g_min: Positive = 1e-3
+    g_max: Positive = 2.0
+    v_unit_v: Positive = 1.0
+    g_unit_s: Positive = 1e-4
+    temperature_k: Positive = NOMINAL_TEMPERATURE_K
+    diode: DiodeSection = DiodeSection()
+
+    @model_validator(mode="after")
+    def _check(self) -> "AnalogStage":
+        if self.g_min >= self.g_max:
+            raise ValueError(f"g_min = {self.g_min:g} must lie below g_max = {self.g_max:g}")
+        n_layers = len(self.layers)
+        if any(not -n_layers <= k < n_layers for k in self.output_layers):
+            raise ValueError(f"output_layers = {list(self.output_layers)}, but there are layers 0 to {n_layers - 1}")
+        return self
+
+
+@final
+class PhasesSection(Section):
+    """`[phases]`: how the nudged phases are driven and read."""
+
+    beta: Positive = 0.005
+    nudging: Annotated[Nudging, READ_LOOSELY] = Nudging.CENTERED
+    scaling: Annotated[NudgeScaling, READ_LOOSELY] = NudgeScaling.PER_SAMPLE
+    difference_read: Annotated[DifferenceRead, READ_LOOSELY] = DifferenceRead.SAMPLE_AND_HOLD
+    parameter_read: Annotated[ParameterRead, READ_LOOSELY] = ParameterRead.LOCAL
+
+
+@final
+class ConverterSection(Section):
+    """One converter: bits or "ideal"; full scale in units, or "data" to range it from what passes."""
+
+    bits: Annotated[Annotated[int, Field(ge=1, le=32)] | None, none_for("ideal")] = None
+    full_scale: Annotated[Positive | None, none_for("data")] = None
+
+
+@final
+class ConvertersSection(Section):
+    """`[converters]`: DACs on inputs and nudges, ADCs on outputs, on the phases' voltages and source currents."""
+
+    input: ConverterSection = ConverterSection()
+    output: ConverterSection = ConverterSection()
+    nudge: ConverterSection = ConverterSection()
+    phase: ConverterSection = ConverterSection()
+    current: ConverterSection | None = None

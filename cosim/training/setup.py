@@ -1,0 +1,84 @@
+"""A configuration made real: images, network and the simulator that relaxes it; fresh, or with a run's weights."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final
+
+import torch
+from rich.console import Console
+
+from circuits.diode import K_OVER_Q_V_PER_K
+from digital.ff_ebm import FfEbm
+from digital.images import ImageDataset
+
+from ..errors import ConfigError
+from ..simulators.base import AbstractSimulator
+from .checkpoint import Tally
+from .checkpoints import Which
+from .config import Config
+from .data import load_data
+from .network import build_network
+from .run_folder import RunFolder
+from .simulators import measured_k_over_q
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Setup:
+    """A configuration made real: images, network and the simulator that relaxes it."""
+
+    config: Config
+    data: ImageDataset
+    network: FfEbm
+    generator: torch.Generator  # drew the blocks' weights
+    tally: Tally  # how far the weights were trained
+
+
+def set_up(config: Config, simulator: AbstractSimulator | None, console: Console | None = None) -> Setup:
+    """Load the images and build the network, its weights drawn from the configuration's seed.
+
+    Args:
+        config: what to build.
+        simulator: relaxes the blocks; None where the configuration has no circuit.
+        console: shows the progress of a download.
+
+    Raises:
+        ConfigError: if the stages do not fit, or a simulator is given to hopfield stages only.
+        DataError: if the images are not there, or cannot be split as asked.
+    """
+    if simulator is not None and not config.network.block_names:
+        raise ConfigError(
+            f"network.stages: hopfield stages only, so there is no circuit for the simulator {simulator.name}, nor for "
+            'gradcheck; to compare the gradients of hopfield stages, train with gradient = "ep" and "implicit"'
+        )
+    data = load_data(config.data, console)
+    generator = torch.Generator().manual_seed(config.training.seed)
+    torch.manual_seed(config.training.seed)
+    network = build_network(
+        config,
+        shape=data.shape,
+        n_classes=data.n_classes,
+        simulator=simulator,
+        generator=generator,
+        k_over_q_v_per_k=K_OVER_Q_V_PER_K if simulator is None else measured_k_over_q(config.simulator),
+    )
+    return Setup(config=config, data=data, network=network, generator=generator, tally=Tally(images=data.fingerprint))
+
+
+def load_run(
+    run: Path, simulator: AbstractSimulator | None, *, config: Config | None = None, which: Which = Which.LAST
+) -> Setup:
+    """Set up a run's network with the weights of a checkpoint.
+
+    Args:
+        run: the run folder.
+        simulator: relaxes its blocks.
+        config: in place of the folder's own, for other running options.
+        which: the last checkpoint, the one before it, or the best.
+
+    Raises:
+        RunError: if this is no run folder, or its checkpoint cannot be used.
+    """
+    folder = RunFolder(path=run)
+    setup = set_up(config or folder.read_config(), simulator)
+    return replace(setup, tally=folder.checkpoints.load_model(which, setup.network))

@@ -1,0 +1,109 @@
+"""From an energy block to the analog stage of a configuration that builds it: the inverse of `block_of_stage`."""
+
+import math
+from dataclasses import fields
+from typing import Final
+
+from pydantic import ValidationError
+
+from circuits.clamp import Clamp
+from circuits.diode import DiodeModel
+from circuits.energy_block import EnergyBlock, NodeLayer
+
+from ..errors import ConfigError
+from .analog_sections import AnalogStage, ConvLayerSection, DiodeSection, NodeLayerSection
+
+GMIN_S: Final = next(field.default for field in fields(EnergyBlock) if field.name == "gmin_s")
+
+
+def analog_stage(block: EnergyBlock) -> AnalogStage:
+    """Return the stage that builds a block, its own name included; k/q is the simulator's, not the stage's.
+
+    The numbers are those of which the units make the block's again, to the last bit wherever there is such a number.
+
+    Raises:
+        ConfigError: for what a stage cannot say: clamps that differ in their diodes or reference current, another
+            temperature law of theirs or junction conductance than ngspice's, or a name that is none in a file.
+    """
+    where = f"block '{block.name}'"
+    if block.gmin_s != GMIN_S:
+        raise ConfigError(f"{where}: gmin_s = {block.gmin_s:g} has no key in a configuration; leave it at {GMIN_S:g}")
+    try:
+        return AnalogStage(
+            kind="analog",
+            layers=tuple(_layer(block, layer) for layer in block.layers),
+            name=block.name,
+            drive=block.drive,
+            polarity=block.polarity,
+            output_layers=tuple(int(k) for k in block.output_layers),
+            g_min=_in_units(block.g_min_s, block.g_unit_s),
+            g_max=_in_units(block.g_max_s, block.g_unit_s),
+            v_unit_v=block.v_unit_v,
+            g_unit_s=block.g_unit_s,
+            temperature_k=block.temperature_k,
+            diode=_diode(block, where),
+        )
+    except ValidationError as error:
+        reasons = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+        raise ConfigError(f"{where} is no stage of a configuration: {reasons}") from None
+
+
+def _layer(block: EnergyBlock, layer: NodeLayer) -> NodeLayerSection:
+    coupling, clamp, leak_s, unit_s = layer.coupling, layer.clamp, layer.leak_s, block.g_unit_s
+    conv = None
+    if coupling is not None:
+        conv = ConvLayerSection(
+            channels=coupling.channels, kernel=coupling.kernel, stride=coupling.stride, padding=coupling.padding
+        )
+    limits = None
+    if clamp is not None:
+        limits = (_in_units(clamp.low_v, block.v_unit_v), _in_units(clamp.high_v, block.v_unit_v))
+    return NodeLayerSection(
+        size=None if coupling is not None else int(layer.size),
+        conv=conv,
+        clamp=limits,
+        leak=tuple(_in_units(g, unit_s) for g in leak_s) if isinstance(leak_s, tuple) else _in_units(leak_s, unit_s),
+        bias=layer.bias,
+    )
+
+
+def _diode(block: EnergyBlock, where: str) -> DiodeSection:
+    """Return the diode of all clamps; without any the default."""
+    clamps = [layer.clamp for layer in block.layers if layer.clamp is not None]
+    if not clamps:
+        return DiodeSection()
+    first = clamps[0]
+    for clamp in clamps:
+        if _made_of(clamp) != _made_of(first):
+            raise ConfigError(
+                f"{where}: its clamps differ in their diodes or reference currents; a stage has one diode table for "
+                "all of its layers"
+            )
+    diode, default = first.diode, DiodeModel()
+    for name in ("activation_energy_ev", "saturation_exponent"):
+        if getattr(diode, name) != getattr(default, name):
+            raise ConfigError(
+                f"{where}: {name} = {getattr(diode, name):g} of its diodes has no key in a configuration; leave it at "
+                f"{getattr(default, name):g}"
+            )
+    return DiodeSection(
+        saturation_current_a=diode.saturation_current_a,
+        emission_coefficient=diode.emission_coefficient,
+        series_resistance_ohm=diode.series_resistance_ohm,
+        reference_current_a=first.reference_current_a,
+    )
+
+
+def _made_of(clamp: Clamp) -> tuple[DiodeModel, float]:
+    return clamp.diode, clamp.reference_current_a
+
+
+def _in_units(value: float, unit: float) -> float:
+    """Return a number of units of which `number * unit` is the value to the last bit, where there is one.
+
+    A product of a number and a unit is always found again: division is off by two places at most.
+    """
+    value, nearest = float(value), float(value) / unit
+    below, above = math.nextafter(nearest, -math.inf), math.nextafter(nearest, math.inf)
+    found = (nearest, below, above, math.nextafter(below, -math.inf), math.nextafter(above, math.inf))
+    return next((number for number in found if number * unit == value), nearest)

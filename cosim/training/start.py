@@ -1,0 +1,142 @@
+"""Begin where another run has got to: its network, programmed into circuits where `[circuit]` says so.
+
+Takes: a configuration with `[start]`. Gives: a `Setup`, as one without has it; its configuration is that of an ordinary
+run, in which what was programmed stands as analog stages.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from ..errors import ConfigError, RunError
+from ..simulators.base import AbstractSimulator
+from ..simulators.newton import NewtonSimulator
+from .checkpoint import Tally
+from .checkpoints import Which
+from .circuit_section import StartSection
+from .config import Config
+from .config_file import Tables
+from .hopfield_sections import HopfieldStage
+from .programmed import program_network, programming_settings
+from .run_folder import RunFolder
+from .setup import Setup, load_run, set_up
+from .simulators import measured_k_over_q
+
+
+def complete_tables(tables: Tables, run: Path | None) -> Tables:
+    """Fill in what a configuration leaves out with what the run has that it begins with.
+
+    Args:
+        tables: of a file, with `[start]` or without.
+        run: the run of --from; None for that of `[start]`, if there is one.
+
+    Returns:
+        tables with `[start]` and, where the run has hopfield stages, `[circuit]`; or as they were without a run.
+
+    Raises:
+        RunError: if it is no run folder.
+        ConfigError: if its configuration cannot be read.
+    """
+    start = tables.get("start")
+    start = dict(start) if isinstance(start, dict) else {}
+    if run is not None:
+        start["run"] = str(run)
+    if not isinstance(start.get("run"), str):
+        return tables  # without a run, or wrong: the check of the whole says what is
+    start["run"] = str(Path(start["run"]).expanduser().absolute())
+    tables = {**tables, "start": start}
+    if Config.model_fields.keys() <= tables.keys():
+        return tables  # a run's own, complete
+    theirs = RunFolder(path=Path(start["run"])).read_config()
+    base = theirs.model_dump(mode="json", exclude={"start", "circuit"})
+    for name, value in base.items():
+        given = tables.get(name, {})
+        if name not in tables:
+            tables[name] = value
+        elif name != "network" and isinstance(value, dict) and isinstance(given, dict):
+            tables[name] = {**value, **given}
+    if any(isinstance(stage, HopfieldStage) for stage in theirs.network.stages):
+        tables.setdefault("circuit", {})
+    return tables
+
+
+def set_up_from(
+    start: StartSection, config: Config, simulator: AbstractSimulator | None, console: Console | None = None
+) -> Setup:
+    """Set up a network with the weights of another run.
+
+    Args:
+        start: the run.
+        config: what to train; its network is that of the run.
+        simulator: relaxes the circuits; None where there will be none.
+        console: shows the progress of a download.
+
+    Raises:
+        RunError: if the run or its checkpoint cannot be used.
+        ConfigError: if its network is another than the configuration's, or takes other images.
+        ProgrammingError: if a block cannot be programmed as `[circuit]` says.
+        DataError: if the images are not there.
+    """
+    theirs = RunFolder(path=Path(start.run)).read_config()
+    if theirs.network != config.network:
+        raise ConfigError(
+            f"network: is another than that of start.run = {start.run!r}, whose weights cannot begin it; leave "
+            "[network] out"
+        )
+    source_config = theirs.model_copy(update={"data": config.data, "start": None, "circuit": None})
+    source_simulator = NewtonSimulator() if source_config.has_circuit else None
+    source = load_run(Path(start.run), source_simulator, config=source_config, which=Which(start.checkpoint))
+    if config.circuit is None:
+        setup = set_up(config, simulator, console)
+        setup.network.load_state_dict(source.network.state_dict())
+        return setup
+    if simulator is None:
+        raise ConfigError("circuit: needs a simulator, got None; give one")
+    k_over_q = measured_k_over_q(config.simulator)
+    programmed = program_network(
+        config.model_copy(update={"circuit": None}),
+        source.network,
+        programming_settings(config.circuit, k_over_q_v_per_k=k_over_q),
+        simulator=simulator,
+        shape=source.data.shape,
+        n_classes=source.data.n_classes,
+    )
+    if console is not None:
+        for report in programmed.reports:
+            console.print(f"block {report.block}, {report.source}:", highlight=False, markup=False)
+            for text in report.texts():
+                console.print(f"  {text}", highlight=False, markup=False, soft_wrap=True)
+    generator = torch.Generator().manual_seed(config.training.seed)
+    torch.manual_seed(config.training.seed)
+    return replace(
+        source,
+        config=programmed.config,
+        network=programmed.network,
+        generator=generator,
+        tally=Tally(images=source.data.fingerprint),
+    )
+
+
+def refuse_same_folder(start: StartSection, folder: Path) -> None:
+    """Refuse to replace the run to begin with.
+
+    Raises:
+        RunError: naming it.
+    """
+    if Path(start.run).resolve() == folder.resolve():
+        raise RunError(f"{folder}: is the run to begin with, which stays as it is; choose another --out")
+
+
+def refuse_resume(folder: Path, config: Config) -> None:
+    """Refuse to go on with a run that has no checkpoint and would not begin at its start.
+
+    Raises:
+        RunError: saying how to begin again.
+    """
+    if config.start is not None and not RunFolder(path=folder).checkpoints.exist:
+        raise RunError(
+            f"{folder}: has no checkpoint yet, and begins with the weights of {config.start.run}: start again, with "
+            f"--from {config.start.run} --force"
+        )
