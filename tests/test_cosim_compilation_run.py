@@ -319,7 +319,7 @@ def test_runs_without_a_circuit(tmp_path: Path) -> None:
         stub_pictures(patch.setattr)
         train(tiny_config(tmp_path, "gradient=backprop", "training.epochs=1"), tmp_path / "run", console=quiet())
     with pytest.raises(
-        CompileError, match=r'run: gradient = "backprop" trains tanh layers, which compute in one direct'
+        CompileError, match=r'run: gradient = "backprop" trains tanh layers; no circuit stands for one: it comp'
     ):
         compile_run(tmp_path / "run", tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()

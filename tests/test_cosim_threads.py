@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from cosim.errors import ConfigError
 from cosim.threads import one_thread, one_torch_thread
-from cosim.training import run as run_module
+from cosim.training import setup as set_up_module
 from cosim.training.run import evaluate, train
 
 
@@ -37,13 +37,13 @@ def test_threads_are_as_before_afterwards(tmp_path: Path, monkeypatch: pytest.Mo
     if what == "evaluate":
         train(tiny_config(tmp_path, "training.epochs=1"), tmp_path / "run", console=quiet())
     inside = []
-    original = run_module.set_up
+    original = set_up_module.build_network
 
     def noted(*arguments: Any, **options: Any) -> Any:
         inside.append(count_threads())
         return original(*arguments, **options)
 
-    monkeypatch.setattr(run_module, "set_up", noted)
+    monkeypatch.setattr(set_up_module, "build_network", noted)
     with threadpool_limits(limits=2, user_api="blas"):
         before = count_threads()
         match what:
