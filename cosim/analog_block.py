@@ -32,6 +32,7 @@ from .relaxation import Relaxation, RelaxationOptions
 from .simulators.base import AbstractSimulator
 
 if TYPE_CHECKING:
+    from .programming.programmed import ProgrammedBlock
     from .programming.report import ProgrammingReport
     from .programming.settings import ProgrammingSettings
 
@@ -149,7 +150,7 @@ class AnalogBlock(nn.Module):
             ranges,
             self.relaxation_options.solver,
         )
-        self.report: ProgrammingReport | None = None  # of a block that was programmed
+        self._report: tuple[ProgrammingReport, tuple[int, ...]] | None = None  # with the versions of the parameters
         self._clamped_share: float | None = None
         self._last_voltage_v: Floats | None = None  # to be looked at: no state, so copies and checkpoints have none
         self.register_load_state_dict_post_hook(_restore_windows)  # type: ignore[no-untyped-call]  # untyped in torch
@@ -163,14 +164,14 @@ class AnalogBlock(nn.Module):
         programming: "ProgrammingSettings | None" = None,
         settings: PhaseSettings | None = None,
         converters: Converters | None = None,
-        gradient: Gradient = Gradient.EP,
+        gradient: Gradient | None = None,
         relaxation: RelaxationOptions | None = None,
     ) -> "AnalogBlock":
         """Return the circuit of a trained module, its conductances programmed.
 
         Accepted are a `digital.hopfield.HopfieldBlock` without max-pool inside the energy, which becomes differential
         crossbars with a leak a unit, and a trained `AnalogBlock`, which moves into the window of `programming`. What
-        was done is in `report`.
+        was done is in `report`. What is left out of the running options is as an `AnalogBlock` has it, or the default.
 
         Args:
             module: what was trained; it stays as it is.
@@ -188,18 +189,33 @@ class AnalogBlock(nn.Module):
         from .programming.program import program_block  # noqa: PLC0415  it makes and takes blocks
 
         programmed = program_block(module, programming)
+        own = module if isinstance(module, AnalogBlock) else None
         made = cls(
             programmed.block,
             simulator=simulator,
-            settings=settings,
-            converters=converters,
-            gradient=gradient,
+            settings=settings or (own and own.settings),
+            converters=converters or (own and own.converters),
+            gradient=gradient or (own.gradient if own is not None else Gradient.EP),
             generator=torch.Generator(),
-            relaxation=relaxation,
+            relaxation=relaxation or (own and own.relaxation_options),
         )
-        made.load_conductances(programmed.plus, programmed.minus, like=next(module.parameters(), None))
-        made.report = programmed.report
+        made.take_programmed(programmed, module)
         return made.train(module.training)
+
+    def take_programmed(self, programmed: "ProgrammedBlock", source: nn.Module) -> None:
+        """Take what was made of a module: conductances, and of a circuit its converter ranges and what is frozen.
+
+        Args:
+            programmed: its block is of the structure of this one.
+            source: the module; conductances get its device and, float64 or not, its type.
+        """
+        self.load_conductances(programmed.plus, programmed.minus, like=next(source.parameters(), None))
+        self._report = programmed.report, self._versions()
+        if isinstance(source, AnalogBlock):
+            self.get_buffer("converter_ranges").copy_(source.get_buffer("converter_ranges"))
+            for own, other in ((self.g_plus, source.g_plus), (self.g_minus, source.g_minus)):
+                for name, parameter in other.items():
+                    own[name].requires_grad_(parameter.requires_grad)
 
     def load_conductances(
         self, plus: Mapping[str, Floats], minus: Mapping[str, Floats], *, like: Tensor | None = None
@@ -209,13 +225,25 @@ class AnalogBlock(nn.Module):
         Args:
             plus: G+ of each crossbar by name, in units of g_unit.
             minus: G-, likewise; empty with single polarity.
-            like: a tensor of the type and device that the parameters shall have; as they are if left out.
+            like: a tensor of the device and, float64 or else float32, the type that the parameters shall have.
         """
         for group, values in ((self.g_plus, plus), (self.g_minus, minus)):
             for name, parameter in group.items():
                 model = parameter if like is None else like
-                value = torch.as_tensor(values[name], dtype=model.dtype, device=model.device)
+                dtype = torch.float64 if model.dtype == torch.float64 else torch.float32
+                value = torch.as_tensor(values[name], dtype=dtype, device=model.device)
                 group[name] = Conductance(value.clone(), self.block.window, parameter.requires_grad)
+
+    @property
+    def report(self) -> "ProgrammingReport | None":
+        """What programming did to the block; None of one that was not programmed, or was trained since."""
+        if self._report is None or self._report[1] != self._versions():
+            return None
+        return self._report[0]
+
+    def _versions(self) -> tuple[int, ...]:
+        """Return how often each parameter was changed in place."""
+        return tuple(parameter._version for parameter in self.parameters())
 
     def _initialise(self, generator: torch.Generator | None) -> None:
         """Draw weights of variance 1 / fan-in; the smaller device of a pair sits at g_min."""
@@ -370,7 +398,7 @@ class AnalogBlock(nn.Module):
             for name, parameter in own.items():
                 other[name] = copy.deepcopy(parameter)
         copied.register_buffer("converter_ranges", self.get_buffer("converter_ranges").clone())
-        copied.report = self.report
+        copied._report = None if self.report is None else (self.report, copied._versions())
         return copied.train(self.training)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "AnalogBlock":

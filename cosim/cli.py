@@ -155,12 +155,12 @@ def train(
     from .training.config_file import load_config
     from .training.data import with_data
     from .training.run import train as train_run
-    from .training.start import complete_tables
+    from .training.start import complete_tables, configuration_to_resume
 
     console = _console(json_file)
     overrides = overrides if dask is None else [*overrides, f"simulator.dask={dask}"]
     start = Which(origin or "last") if resume else None
-    source = out / "config.json" if resume and config is None else config
+    source = configuration_to_resume(out, config) if resume else config
     run = None if resume or origin is None else Path(origin)
     try:
         loaded = load_config(source, overrides, complete=lambda tables: complete_tables(tables, run))
@@ -369,6 +369,26 @@ def relaxation(sizes: str | None, json_file: str | None) -> None:
     report = relaxation_bench() if sizes is None else relaxation_bench(_parse_sizes(sizes))
     _console(json_file).print(report.table())
     _write_json(report.to_json(), json_file)
+
+
+@main.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--out", type=FOLDER, metavar="DIR", help="Folder that gets a NAME.png each, made if missing.")
+@JSON_OPTION
+def presets(*, names: Sequence[str], out: Path | None, json_file: str | None) -> None:
+    """List device presets, all or those of a NAME: window, what is modelled, source; --out draws them.
+
+    With a NAME the source comes with a note on what was inferred or left out.
+    """
+    from .studies.presets import list_presets
+
+    listed = list_presets(names, out=out)
+    console = _console(json_file)
+    console.print(listed.table(notes=bool(names)))
+    if out is not None:
+        files = ", ".join(path.name for path in listed.plots)
+        console.print(f"wrote {files} in {out}", highlight=False, markup=False, soft_wrap=True)
+    _write_json(listed.to_json(), json_file)
 
 
 @main.group()

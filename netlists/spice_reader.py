@@ -1,8 +1,8 @@
 """Read SPICE text back into a circuit: the part of SPICE that this project writes, and a little more.
 
 Accepted: R, C, V, I, D and X cards; G cards of an active leak, a VCCS across its own nodes; .include (.inc), .subckt
-and .ends, .param, .model d(...), .options, .title, .end; .op and .save are passed over. Values are numbers or
-{parameter}. Names are case-blind. Everything else is refused with file and line: expressions, definitions inside a
+and .ends, .param, .model d(...), .options, .title, .end; .op and .save are passed over. Values are numbers or, but for
+G, {parameter}. Names are case-blind. Everything else is refused with file and line: expressions, definitions inside a
 subcircuit, its parameters, sources that are more than DC, and so on.
 
 A source is driven where its value is {drive_<its name>}: its value comes with each sample.
@@ -162,8 +162,10 @@ class _Reader:
 
     def _active_leak(self, card: Card, words: list[str]) -> None:
         form = "Gname node node node node siemens"
-        if words[1:3] != words[3:5]:
-            raise card.error(f"a VCCS is read where its own nodes control it, as an active leak; write '{form}'")
+        if words[1:3] != words[3:5] or not {"0", "gnd"} & set(words[1:3]):
+            raise card.error(
+                f"a VCCS is read where its own nodes control it and one is ground, as an active leak; write '{form}'"
+            )
         name, a, b = self._terminals(card, [*words[:3], *words[5:]], form)
         self.scope.resistors.add(card, name, a, b, float(parse_value(card, words[5])))
 

@@ -19,7 +19,7 @@ from ..simulators.newton import NewtonSimulator
 from ..threads import one_thread
 from ..training.checkpoints import Which
 from ..training.config import Config, GradientKind, SimulatorKind
-from ..training.data import evaluation_batches, load_data, with_data
+from ..training.data import check_images, evaluation_batches, load_data, with_data
 from ..training.result import Result
 from ..training.run_folder import RunFolder
 from ..training.setup import Setup, load_run
@@ -33,7 +33,7 @@ from .compiler import DEFAULT_TILE, compile_network
 from .errors import BundleError, CompileError
 from .loading import load_bundle, run_config
 from .manifest import AccuracyEntry, RunEntry
-from .programmed_run import check_images, program_setup
+from .programmed_run import program_setup
 
 VERIFIED_SAMPLES: Final = 3  # of --verify where --samples says nothing
 

@@ -192,7 +192,12 @@ class PassivityEntry(Entry):
     """Whether leaks are resistors, see `Passivity`."""
 
     layers: tuple[LayerLeaksEntry, ...]
-    own_s: Annotated[float, Field(description="S, 1 / slope of the unit with the lowest leak")]
+    own_s: Annotated[
+        float | None,
+        Field(
+            description="S, 1 / slope of the unit with the lowest leak; of a circuit its leak before, null: the same"
+        ),
+    ]
     factor: Annotated[
         float | None,
         Field(description="largest on all weights that leaves every leak passive; 0: devices at g_min are too much"),

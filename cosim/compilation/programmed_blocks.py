@@ -31,37 +31,32 @@ def with_circuits(network: nn.Module, programming: ProgrammingSettings | None) -
     Raises:
         CompileError: with the module's path, for a block that cannot be programmed as asked.
     """
-    if programming is None and not any(isinstance(module, HopfieldBlock) for module in network.modules()):
+    if programming is None and not any(map(wants_programming, network.modules())):
         return network
     newton = NewtonSimulator()
 
     def circuit(path: str, block: EnergyModule) -> nn.Module:
-        if isinstance(block, AnalogBlock) and programming is None:
+        if programming is None and not wants_programming(block):
             return block
         check_weights(path, block)
         try:
-            if isinstance(block, HopfieldBlock):
-                return AnalogBlock.from_digital(block, simulator=newton, programming=programming)
-            return _moved(block, programming)
+            simulator = block.simulator if isinstance(block, AnalogBlock) else newton
+            return AnalogBlock.from_digital(block, simulator=simulator, programming=programming)
         except ProgrammingError as error:
             raise CompileError(f"{named(path)}{error}") from error
 
     return with_blocks_replaced(copy.deepcopy(network), circuit)
 
 
-def _moved(block: AnalogBlock, programming: ProgrammingSettings | None) -> AnalogBlock:
-    """Return a block in another window, its running options and converter ranges as they were."""
-    moved = AnalogBlock.from_digital(
-        block,
-        simulator=block.simulator,
-        programming=programming,
-        settings=block.settings,
-        converters=block.converters,
-        gradient=block.gradient,
-        relaxation=block.relaxation_options,
-    )
-    moved.get_buffer("converter_ranges").copy_(block.get_buffer("converter_ranges"))
-    return moved
+def wants_programming(module: nn.Module) -> bool:
+    """Return whether a module is programmed even where nothing was asked for.
+
+    A hopfield block is, and a circuit with active leaks of which no report says yet whether it has one equilibrium.
+    """
+    if isinstance(module, AnalogBlock):
+        has_active = any((layer.leaks_s < 0).any() for layer in module.block.layers)
+        return has_active and module.report is None
+    return isinstance(module, HopfieldBlock)
 
 
 def check_weights(path: str, block: nn.Module) -> None:

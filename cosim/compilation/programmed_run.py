@@ -10,22 +10,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from circuits.diode import K_OVER_Q_V_PER_K
-from digital.images import ImageDataset
 
-from ..errors import RunError
 from ..programming.errors import ProgrammingError
 from ..programming.settings import ActiveLeaks, OutOfWindow, ProgrammingSettings
 from ..simulators.newton import NewtonSimulator
 from ..training.config_file import load_circuit
-from ..training.data import evaluation_batches
-from ..training.hopfield_sections import HopfieldStage
+from ..training.data import check_images, evaluation_batches
 from ..training.programmed import ProgrammedNetwork, program_network, programming_settings
 from ..training.setup import Setup
 from ..training.simulators import measured_k_over_q
 from ..training.trainer import LOSSES, Batch, score
 from .errors import CompileError
 from .manifest import AccuracyEntry
-from .programmed_blocks import check_weights
+from .programmed_blocks import check_weights, wants_programming
 
 
 def choose_programming(
@@ -81,8 +78,7 @@ def program_setup(
         RunError: if accuracies are to be measured on other images than the run was trained on.
         SimulatorNotFound: if it was trained in ngspice, and there is none here.
     """
-    blocks = setup.config.network.energy_blocks
-    if programming is None and not any(isinstance(stage, HopfieldStage) for stage, _ in blocks):
+    if programming is None and not any(map(wants_programming, setup.network.energy)):
         return setup, None
     k_over_q = measured_k_over_q(setup.config.simulator)
     settings = replace(programming or ProgrammingSettings(), k_over_q_v_per_k=k_over_q)
@@ -162,16 +158,3 @@ class _Bar:
         for batch in batches:
             yield batch
             self._progress.advance(task, len(batch[1]))
-
-
-def check_images(place: Path, fingerprint: str, found: ImageDataset) -> None:
-    """Refuse other images than those that a network was trained on.
-
-    Raises:
-        RunError: if they are others.
-    """
-    if fingerprint != found.fingerprint:
-        raise RunError(
-            f"{place}: was trained on other images than those found now; give the same ones, with --data PATH if they "
-            "moved"
-        )

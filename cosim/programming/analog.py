@@ -1,9 +1,10 @@
 """A block that is a circuit already, moved into the window of real devices.
 
 Multiplying every conductance of a block, leaks included, by one factor leaves its voltages where they are: the block's
-g_unit takes it. Raising both devices of a pair by d leaves its weight as it is and loads both units with 2 d, which
-their leaks make up for. The two together fit any weights into a window, but for single polarity, where a weight is one
-device: there what is too small is clipped.
+g_unit takes it. (A series resistance of diodes is the device's own, and does not scale: with one it is nearly so.)
+Raising both devices of a pair by d leaves its weight as it is and loads both units with 2 d, which their leaks make up
+for. The two together fit any weights into a window, but for single polarity, where a weight is one device: there what
+is too small is clipped.
 """
 
 from dataclasses import replace
@@ -13,18 +14,19 @@ import numpy as np
 from torch import nn
 
 from circuits.arrays import Floats
+from circuits.curvature import smallest_eigenvalue
 from circuits.energy_block import EnergyBlock, NodeLayer
 from circuits.errors import CircuitError
 from circuits.loading import unit_loads
 
 from ..analog_block import AnalogBlock
 from .errors import ProgrammingError
-from .hopfield import Weights
-from .programmed import ProgrammedBlock, in_window
+from .programmed import ProgrammedBlock, Weights, in_window, parameter_dtype
 from .report import SOURCE_ANALOG, Passivity, ProgrammingReport, WindowFit, layer_leaks
 from .settings import ActiveLeaks, OutOfWindow, ProgrammingSettings
 
 _ROUNDING: Final = 1e-6  # float32 rounds by 6e-8: what is to be just inside stays inside
+_EDGE: Final = float(np.finfo(np.float32).eps)  # a float32 parameter rounds the window's edges
 
 
 def program_analog(analog: AnalogBlock, settings: ProgrammingSettings) -> ProgrammedBlock:
@@ -56,19 +58,29 @@ def program_analog(analog: AnalogBlock, settings: ProgrammingSettings) -> Progra
     raised: dict[str, Floats] = {}
     if n_outside and settings.out_of_window is OutOfWindow.RESCALE:
         plus, minus, raised, fit = _rescale(plus, minus, fit)
-    window = (low_s / fit.g_unit_s, high_s / fit.g_unit_s)
-    before = {name: _weight(plus, minus, name) for name in plus}
-    dtype = next(iter(analog.g_plus.values())).detach().cpu().numpy().dtype if plus else np.dtype(np.float32)
-    plus = {name: in_window(g, window, dtype) for name, g in plus.items()}
-    minus = {name: in_window(g, window, dtype) for name, g in minus.items()}
-    fit = _count_clipped(fit, before, {name: _weight(plus, minus, name) for name in plus})
+    if n_outside:
+        window = (low_s / fit.g_unit_s, high_s / fit.g_unit_s)
+        before = (plus, minus)
+        dtype = parameter_dtype(next(iter(analog.g_plus.values())))
+        plus, minus = ({name: in_window(g, window, dtype) for name, g in group.items()} for group in before)
+        fit = _count_clipped(fit, before, (plus, minus))
     target = _retarget(block, fit)
-    passivity = None
+    leaks_before = [_leaks(target, layer) for layer in target.layers]
     if raised:
-        target, passivity = _made_up_for(target, raised)
-    _check_leaks(where, target, settings, is_raised=bool(raised))
-    report = ProgrammingReport(block=block.name, source=SOURCE_ANALOG, window=fit, passivity=passivity)
+        target = _made_up_for(target, leaks_before, raised)
+    passivity = _passivity(target, leaks_before, is_raised=bool(raised))
+    is_active = passivity is not None and passivity.active > 0
+    eigenvalue = smallest_eigenvalue(target, plus, minus) if is_active else None
+    _judge(where, settings, passivity, eigenvalue, sum(int((leak < 0).sum()) for leak in leaks_before))
+    report = ProgrammingReport(
+        block=block.name, source=SOURCE_ANALOG, window=fit, passivity=passivity, smallest_eigenvalue=eigenvalue
+    )
     return ProgrammedBlock(block=target, plus=plus, minus=minus, report=report)
+
+
+def _leaks(block: EnergyBlock, layer: NodeLayer) -> Floats:
+    """Return the leak of each unit of a layer in units of g_unit, zeros where it has none."""
+    return layer.leaks_s / block.g_unit_s if len(layer.leaks_s) else np.zeros(layer.size)
 
 
 def _values(where: str, group: nn.ParameterDict) -> Weights:
@@ -86,8 +98,7 @@ def _values(where: str, group: nn.ParameterDict) -> Weights:
 
 
 def _count_outside(plus: Weights, minus: Weights, window: tuple[float, float]) -> int:
-    edge = float(np.finfo(np.float32).eps)  # a float32 parameter rounds the window's edges
-    low, high = window[0] * (1 - edge), window[1] * (1 + edge)
+    low, high = window[0] * (1 - _EDGE), window[1] * (1 + _EDGE)
     count = 0
     for name, g in plus.items():
         outside = (g < low) | (g > high)
@@ -97,15 +108,12 @@ def _count_outside(plus: Weights, minus: Weights, window: tuple[float, float]) -
     return count
 
 
-def _weight(plus: Weights, minus: Weights, name: str) -> Floats:
-    return plus[name] - minus[name] if name in minus else plus[name]
-
-
 def _rescale(plus: Weights, minus: Weights, fit: WindowFit) -> tuple[Weights, Weights, dict[str, Floats], WindowFit]:
     """Return conductances that one scale and raised pairs bring into the window, and by how much each was raised."""
     pairs = {name: (plus[name], minus[name]) for name in minus}
     largest = max(float(g.max(initial=0.0)) for g in (*plus.values(), *minus.values()))
-    scale = min(1.0, fit.g_max_s / (largest * fit.g_unit_s) * (1 - _ROUNDING))
+    top = fit.g_max_s / fit.g_unit_s
+    scale = 1.0 if largest <= top * (1 + _EDGE) else top / largest * (1 - _ROUNDING)
     g_min = fit.g_min_s / (fit.g_unit_s * scale)
     raised = {name: np.maximum(0.0, g_min - np.minimum(p, m)) for name, (p, m) in pairs.items()}
     spread = max((float(np.abs(p - m).max(initial=0.0)) for p, m in pairs.values()), default=0.0)
@@ -122,14 +130,16 @@ def _rescale(plus: Weights, minus: Weights, fit: WindowFit) -> tuple[Weights, We
     return lifted_plus, lifted_minus, raised, fit
 
 
-def _count_clipped(fit: WindowFit, before: Weights, after: Weights) -> WindowFit:
-    """Return the fit with the weights that clipping changed; rounding to float32 is none."""
-    changes = [np.abs(after[name] - before[name]) for name in before]
-    edge = 4 * float(np.finfo(np.float32).eps) * fit.g_max_s / fit.g_unit_s
-    clipped = sum(int((change > edge).sum()) for change in changes)
-    if not clipped:
-        return fit
-    largest = max(float(change.max(initial=0.0)) for change in changes)
+def _count_clipped(fit: WindowFit, before: tuple[Weights, Weights], after: tuple[Weights, Weights]) -> WindowFit:
+    """Return the fit with the weights of which clipping moved a device; rounding to float32 is none."""
+    edge = 4 * _EDGE * fit.g_max_s / fit.g_unit_s
+    clipped, largest = 0, 0.0
+    for name in before[0]:
+        changes = [now[name] - then[name] for then, now in zip(before, after, strict=True) if name in then]
+        moved = np.abs(changes).max(axis=0) > edge
+        clipped += int(moved.sum())
+        weight = np.abs(changes[0] if len(changes) == 1 else changes[0] - changes[1])
+        largest = max(largest, float(weight[moved].max(initial=0.0)))
     return replace(fit, clipped=clipped, largest_change_s=largest * fit.g_unit_s)
 
 
@@ -152,33 +162,46 @@ def _retarget(block: EnergyBlock, fit: WindowFit) -> EnergyBlock:
         raise ProgrammingError(f"block '{block.name}': {error}") from error
 
 
-def _check_leaks(where: str, block: EnergyBlock, settings: ProgrammingSettings, *, is_raised: bool) -> None:
-    """Refuse active leaks where they are not allowed; weights of a circuit are not shrunk for them."""
-    active = sum(int((layer.leaks_s < 0).sum()) for layer in block.layers)
-    if active and settings.active_leaks is not ActiveLeaks.ALLOW:
-        units = sum(layer.size for layer in block.layers)
-        lowest_s = min(float(layer.leaks_s.min()) for layer in block.layers if len(layer.leaks_s))
-        reason = "with pairs raised to g_min, " if is_raised else ""
-        advice = "widen the window, clip its weights to it, or " if is_raised else "program its digital original, or "
-        raise ProgrammingError(
-            f"{where}: {reason}{active:,} of {units:,} units need an active leak, the largest {lowest_s:.3g} S; "
-            f"{advice}allow active leaks"
-        )
-
-
-def _made_up_for(block: EnergyBlock, raised: dict[str, Floats]) -> tuple[EnergyBlock, Passivity]:
+def _made_up_for(block: EnergyBlock, leaks_before: list[Floats], raised: dict[str, Floats]) -> EnergyBlock:
     """Return a block whose leaks make up for raised pairs."""
     loads = unit_loads(block, {name: 2.0 * d for name, d in raised.items()})
-    own = [layer.leaks_s / block.g_unit_s if len(layer.leaks_s) else np.zeros(layer.size) for layer in block.layers]
-    leaks = [mine - load for mine, load in zip(own, loads, strict=True)]
-    lowest = int(np.concatenate(leaks).argmin())
     layers = tuple(
-        layer if not load.any() else replace(layer, leak_s=tuple((leak * block.g_unit_s).tolist()))
-        for layer, load, leak in zip(block.layers, loads, leaks, strict=True)
+        replace(layer, leak_s=tuple(((leak - load) * block.g_unit_s).tolist())) if load.any() else layer
+        for layer, leak, load in zip(block.layers, leaks_before, loads, strict=True)
     )
-    passivity = Passivity(
-        layers=layer_leaks(block, leaks),
-        own_s=float(np.concatenate(own)[lowest]) * block.g_unit_s,
-        factor=None,
-    )
-    return replace(block, layers=layers), passivity
+    return replace(block, layers=layers)
+
+
+def _passivity(block: EnergyBlock, leaks_before: list[Floats], *, is_raised: bool) -> Passivity | None:
+    """Return what to say of the leaks; None where nothing was raised and none is active."""
+    leaks = [_leaks(block, layer) for layer in block.layers]
+    if not is_raised and not any((leak < 0).any() for leak in leaks):
+        return None
+    lowest = int(np.concatenate(leaks).argmin())
+    before_s = float(np.concatenate(leaks_before)[lowest]) * block.g_unit_s
+    return Passivity(layers=layer_leaks(block, leaks), own_s=before_s if is_raised else None, factor=None)
+
+
+def _judge(
+    where: str,
+    settings: ProgrammingSettings,
+    passivity: Passivity | None,
+    eigenvalue: float | None,
+    active_before: int,
+) -> None:
+    """Refuse active leaks and several equilibria where they are not allowed."""
+    if passivity is not None and passivity.active and settings.active_leaks is not ActiveLeaks.ALLOW:
+        if active_before:
+            advice = (
+                "; the weights of a circuit are not shrunk: allow active leaks, or program the hopfield stage that it "
+                "comes from without any (--clip-passive there)"
+            )
+        else:
+            advice = ", once pairs are raised to g_min; allow active leaks, widen the window, or clip (--window clip)"
+        raise ProgrammingError(f"{where}: {passivity.text()}{advice}")
+    if eigenvalue is not None and eigenvalue <= 0 and not settings.allow_several_equilibria:
+        raise ProgrammingError(
+            f"{where}: has active leaks, and the smallest eigenvalue of its unclamped Hessian is {eigenvalue:.4g}, so "
+            "it may have several equilibria; take an earlier checkpoint, train with a lower learning rate, or allow it "
+            "(--allow-several-equilibria, or several_equilibria = true in [circuit])"
+        )

@@ -27,14 +27,12 @@ from digital.hopfield.config import HopfieldParameters
 from digital.hopfield.curvature import refuse_max_pool, smallest_eigenvalue
 
 from .errors import ProgrammingError
-from .programmed import ProgrammedBlock, in_window
+from .programmed import ProgrammedBlock, Weights, in_window, parameter_dtype
 from .report import SOURCE_HOPFIELD, Passivity, ProgrammingReport, WindowFit, layer_leaks
 from .settings import DEFAULT_WINDOW_S, ActiveLeaks, OutOfWindow, ProgrammingSettings
 
-# float32 rounds a weight by 6e-8 of itself: what is to be just inside stays inside.
+# float32 rounds a device by 6e-8 of itself: what is to be just inside, or just passive, stays so.
 _ROUNDING: Final = 1e-6
-
-Weights = dict[str, Floats]
 
 
 def program_hopfield(block: HopfieldBlock, settings: ProgrammingSettings) -> ProgrammedBlock:
@@ -61,33 +59,22 @@ def program_hopfield(block: HopfieldBlock, settings: ProgrammingSettings) -> Pro
         raise ProgrammingError(str(error)) from error
     weights = _weights(block)
     _check_finite(where, weights)
+    weights, early = _shrink(where, config, weights, settings, settings.g_unit_s)
     weights, fit = _fit_window(where, weights, settings)
-    window = (fit.g_min_s / fit.g_unit_s, fit.g_max_s / fit.g_unit_s)
+    weights, late = _shrink(where, config, weights, settings, fit.g_unit_s)  # a scale makes g_min weigh more
+    applied = early * late if early is not None and late is not None else late or early
     description = _describe(config, settings, fit)
-    own = [np.full(layer.size, 1 / a) for layer, a in zip(description.layers, config.slopes, strict=True)]
-    passivity_factor = _passive_factor(description, weights, own, window[0])
-    applied: float | None = None
-    if settings.active_leaks is ActiveLeaks.CLIP and passivity_factor is not None and passivity_factor < 1.0:
-        applied = _clip_factor(where, passivity_factor, window[0])
-        weights = {name: w * applied for name, w in weights.items()}
-    dtype = block.weights["0"].detach().cpu().numpy().dtype
+    window = description.window
+    own = _own_leaks(config)
+    dtype = parameter_dtype(block.weights["0"])
     plus = {name: in_window(window[0] + np.maximum(w, 0.0), window, dtype) for name, w in weights.items()}
     minus = {name: in_window(window[0] - np.minimum(w, 0.0), window, dtype) for name, w in weights.items()}
     loads = unit_loads(description, {name: plus[name] + minus[name] for name in weights})
     leaks = [mine - load for mine, load in zip(own, loads, strict=True)]
-    passivity = _passivity(description, own, leaks, passivity_factor, applied)
-    if settings.active_leaks is not ActiveLeaks.ALLOW and passivity.active:
-        raise ProgrammingError(
-            f"{where}: {passivity.text()}; allow active leaks, or multiply the weights by that factor (clip), or train "
-            "with weight decay or a smaller slope"
-        )
+    factor = _passive_factor(description, weights, own, window[0])
+    passivity = _passivity(description, own, leaks, factor, applied)
     eigenvalue = _smallest_eigenvalue(block, weights)
-    if eigenvalue <= 0 and not settings.allow_several_equilibria:
-        raise ProgrammingError(
-            f"{where}: the smallest eigenvalue of its unclamped Hessian is {eigenvalue:.4g}, so it may have several "
-            "equilibria, and the circuit need not settle where the network does; train with weight decay or a smaller "
-            "slope, or allow several equilibria"
-        )
+    _judge(where, settings, passivity, eigenvalue)
     layers = tuple(
         replace(layer, leak_s=tuple((leak * fit.g_unit_s).tolist()))
         for layer, leak in zip(description.layers, leaks, strict=True)
@@ -96,6 +83,30 @@ def program_hopfield(block: HopfieldBlock, settings: ProgrammingSettings) -> Pro
         block=config.name, source=SOURCE_HOPFIELD, window=fit, passivity=passivity, smallest_eigenvalue=eigenvalue
     )
     return ProgrammedBlock(block=replace(description, layers=layers), plus=plus, minus=minus, report=report)
+
+
+def _judge(where: str, settings: ProgrammingSettings, passivity: Passivity, eigenvalue: float) -> None:
+    """Refuse active leaks and several equilibria where they are not allowed."""
+    if settings.active_leaks is not ActiveLeaks.ALLOW and passivity.active:
+        if passivity.factor:
+            advice = 'shrink its weights (--clip-passive, or active_leaks = "clip" in [circuit])'
+        else:
+            advice = "give a lower g_min, a higher g_unit or smaller layers"
+        raise ProgrammingError(
+            f"{where}: {passivity.text()}; allow active leaks, {advice}, or train it with weight decay or a smaller "
+            "slope"
+        )
+    if eigenvalue <= 0 and not settings.allow_several_equilibria:
+        raise ProgrammingError(
+            f"{where}: the smallest eigenvalue of its unclamped Hessian is {eigenvalue:.4g}, so it may have several "
+            "equilibria, and the circuit need not settle where the network does; train it with weight decay or a "
+            "smaller slope, or allow that (--allow-several-equilibria, or several_equilibria = true in [circuit])"
+        )
+
+
+def _own_leaks(config: HopfieldConfig) -> list[Floats]:
+    """Return 1 / a of each unit, [units] a layer."""
+    return [np.full(prod(shape), 1 / a) for shape, a in zip(config.shapes, config.slopes, strict=True)]
 
 
 def _weights(block: HopfieldBlock) -> Weights:
@@ -129,7 +140,8 @@ def _fit_window(where: str, weights: Weights, settings: ProgrammingSettings) -> 
     low_s, high_s = settings.window_s(DEFAULT_WINDOW_S)
     room = (high_s - low_s) / settings.g_unit_s
     sizes = {name: np.abs(w) for name, w in weights.items()}
-    outside = sum(int((size > room).sum()) for size in sizes.values())
+    edge = 1 + float(np.finfo(np.float32).eps)  # a float32 weight rounds the window's edge
+    outside = sum(int((size > room * edge).sum()) for size in sizes.values())
     largest = max(float(size.max(initial=0.0)) for size in sizes.values())
     n_weights = sum(w.size for w in weights.values())
     fit = WindowFit(g_min_s=low_s, g_max_s=high_s, g_unit_s=settings.g_unit_s, weights=n_weights, outside=outside)
@@ -139,7 +151,8 @@ def _fit_window(where: str, weights: Weights, settings: ProgrammingSettings) -> 
         case OutOfWindow.REFUSE:
             raise ProgrammingError(
                 f"{where}: {outside:,} of {n_weights:,} weights need more than g_max = {high_s:.3g} S, the largest "
-                f"{largest * settings.g_unit_s + low_s:.3g} S; widen the window, lower g_unit, or rescale or clip"
+                f"{largest * settings.g_unit_s + low_s:.3g} S; widen the window, or have them rescaled or clipped "
+                "(--window, or window in [circuit])"
             )
         case OutOfWindow.RESCALE:
             scale = room / largest * (1 - _ROUNDING)
@@ -156,7 +169,7 @@ def _describe(config: HopfieldConfig, settings: ProgrammingSettings, fit: Window
         low_v=0.0,
         high_v=settings.v_unit_v,
         diode=settings.diode,
-        reference_current_a=settings.reference_current_a,
+        reference_current_a=settings.reference_current_a * (fit.g_unit_s / settings.g_unit_s),  # as all currents
     )
     layers = []
     for k, (shape, box) in enumerate(zip(config.shapes, config.boxes, strict=True)):
@@ -210,14 +223,25 @@ def _passive_factor(block: EnergyBlock, weights: Weights, own: list[Floats], g_m
     return float((room[total > 0] / total[total > 0]).min()) if (total > 0).any() else None
 
 
-def _clip_factor(where: str, factor: float, g_min: float) -> float:
-    """Return the factor to apply, a little below the largest."""
+def _shrink(
+    where: str, config: HopfieldConfig, weights: Weights, settings: ProgrammingSettings, g_unit_s: float
+) -> tuple[Weights, float | None]:
+    """Return weights that need no active leak at a scale, and the factor on them, None where there is none."""
+    if settings.active_leaks is not ActiveLeaks.CLIP:
+        return weights, None
+    low_s, high_s = settings.window_s(DEFAULT_WINDOW_S)
+    fit = WindowFit(g_min_s=low_s, g_max_s=high_s, g_unit_s=g_unit_s, weights=0)
+    g_min = low_s / g_unit_s
+    own = [mine * (1 - _ROUNDING) for mine in _own_leaks(config)]  # a little below the largest factor
+    factor = _passive_factor(_describe(config, settings, fit), weights, own, g_min)
+    if factor is None or factor >= 1.0:
+        return weights, None
     if factor <= 0:
         raise ProgrammingError(
             f"{where}: devices at g_min = {g_min:.3g} g_unit alone load a unit by more than its own leak, whatever its "
-            "weights; give a lower g_min, a higher g_unit or smaller layers"
+            "weights; give a lower g_min, a higher g_unit or smaller layers, or allow active leaks"
         )
-    return factor * (1 - 10 * _ROUNDING)
+    return {name: w * factor for name, w in weights.items()}, factor
 
 
 def _passivity(
@@ -227,7 +251,7 @@ def _passivity(
     return Passivity(
         layers=layer_leaks(block, leaks),
         own_s=float(np.concatenate(own)[lowest]) * block.g_unit_s,
-        factor=factor if applied is None or factor is None else factor / applied,
+        factor=factor,
         applied=applied,
     )
 

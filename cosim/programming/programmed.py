@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from circuits.arrays import Floats
 from circuits.energy_block import EnergyBlock
 
 from .report import ProgrammingReport
+
+Weights = dict[str, Floats]  # of each crossbar by name
 
 
 @final
@@ -29,6 +33,14 @@ class ProgrammedBlock:
     report: ProgrammingReport
 
 
+def parameter_dtype(tensor: Tensor) -> np.dtype:
+    """Return the type in which conductances are kept for a network with such a tensor: float64, or else float32."""
+    return np.dtype(np.float64 if tensor.dtype == torch.float64 else np.float32)
+
+
 def in_window(values: Floats, window: tuple[float, float], dtype: np.dtype) -> Floats:
-    """Return conductances as a parameter of a type will hold them, rounded but not out of the window."""
-    return np.asarray(np.clip(values, *window).astype(dtype).astype(np.float64))
+    """Return conductances as a parameter of a type will hold them, rounded to what is in the window."""
+    low, high = (np.asarray(edge).astype(dtype) for edge in window)
+    low = np.nextafter(low, dtype.type(np.inf)) if low < window[0] else low
+    high = np.nextafter(high, dtype.type(0)) if high > window[1] else high
+    return np.asarray(np.clip(values.astype(dtype), low, high).astype(np.float64))

@@ -22,7 +22,7 @@ class WindowFit:
         weights: number of weights, biases included; of a convolution the kernel's.
         outside: of these, how many had a device outside the window at the scale asked for.
         raised: pairs raised to g_min, both devices by as much, which a leak makes up for.
-        clipped: weights that are others now.
+        clipped: weights of which clipping moved a device.
         largest_change_s: S — the largest change of a weight by clipping.
     """
 
@@ -77,14 +77,15 @@ class Passivity:
 
     Args:
         layers: each layer's leaks.
-        own_s: S — 1 / a of the unit with the lowest leak, to compare it with.
+        own_s: S — what the unit with the lowest leak would have without its devices, 1 / a, to compare it with; of a
+            circuit what it had before pairs were raised. None where it had just that.
         factor: the largest by which all weights and biases may be multiplied so that no leak is active; zero where the
-            devices at g_min alone are too much, None without weights.
+            devices at g_min alone are too much; None without weights, and of a circuit, whose are not multiplied.
         applied: the factor that was applied to need no active leak; None if none was.
     """
 
     layers: tuple[LayerLeaks, ...]
-    own_s: float
+    own_s: float | None
     factor: float | None
     applied: float | None = None
 
@@ -115,12 +116,13 @@ class Passivity:
             room = f"; passive up to weights times {self.factor:.4g}"
         else:
             room = "; devices at g_min alone are too much for a leak"
+        own = "" if self.own_s is None else f" where the unit's own is {self.own_s:.3g} S"
         if not self.active:
             return f"{done}passive, lowest leak {self.lowest_s:.3g} S of {self.units:,} units{room}"
         where = ", ".join(f"layer {layer.layer}: {layer.active:,}" for layer in self.layers if layer.active)
         return (
             f"{done}{self.active:,} of {self.units:,} units need an active leak ({where}), the largest "
-            f"{self.lowest_s:.3g} S where the unit's own is {self.own_s:.3g} S{room}"
+            f"{self.lowest_s:.3g} S{own}{room}"
         )
 
 
@@ -133,9 +135,9 @@ class ProgrammingReport:
         block: its name.
         source: what it was: SOURCE_HOPFIELD or SOURCE_ANALOG.
         window: how conductances came into the window.
-        passivity: None where leaks stayed as they were.
+        passivity: None of a passive circuit whose leaks stayed as they were.
         smallest_eigenvalue: of the unclamped Hessian in units of g_unit; above zero there is one equilibrium. None
-            where it is above zero by construction.
+            where it is above zero by construction, in a passive circuit.
     """
 
     block: str

@@ -42,7 +42,7 @@ class ProgrammingSettings:
         v_unit_v: V — voltage of a Hopfield state of 1. Its box is as sharp as n V_t / v_unit_v is small.
         g_unit_s: S — conductance of a Hopfield weight of 1, at most; rescaling lowers it.
         diode: of the clamps.
-        reference_current_a: A — clamp current at which a unit sits exactly at its limit.
+        reference_current_a: A — clamp current at which a unit sits exactly at its limit; scales along with g_unit_s.
         temperature_k: K — of the diodes.
         k_over_q_v_per_k: V/K — the simulator's k/q.
         out_of_window: conductances outside the window.
@@ -88,5 +88,6 @@ class ProgrammingSettings:
         low = own[0] if self.g_min_s is None else self.g_min_s
         high = own[1] if self.g_max_s is None else self.g_max_s
         if not low < high:
-            raise ProgrammingError(f"programming: window upside down: g_min_s = {low:g}, g_max_s = {high:g}")
+            other = "" if None not in {self.g_min_s, self.g_max_s} else "; one of them is the default, so give both"
+            raise ProgrammingError(f"programming: window upside down: g_min_s = {low:g}, g_max_s = {high:g}{other}")
         return low, high

@@ -28,11 +28,12 @@ from ..simulators.base import AbstractSimulator
 from ..simulators.newton import NewtonSimulator
 from ..simulators.ngspice.simulator import NgspiceSimulator
 from ..threads import one_thread
-from ..training.config import GradientKind
+from ..training.config import Config, GradientKind
 from ..training.config_file import load_config
 from ..training.data import with_data
 from ..training.run_folder import RunFolder
 from ..training.setup import load_run, set_up
+from ..training.start import complete_tables
 from ..training.trainer import LOSSES, Loss
 from ..twin import twin
 from .gradcheck_plot import plot_gradcheck
@@ -171,7 +172,7 @@ def gradcheck(
     """
     newton = NewtonSimulator()
     is_run = target.is_dir()
-    config = with_data(RunFolder(path=target).read_config() if is_run else load_config(target, ()), data)
+    config = with_data(RunFolder(path=target).read_config() if is_run else _load(target), data)
     if not is_run and config.start is not None:
         raise ConfigError(
             f"{target}: begins with the weights of {config.start.run}, which a check of its own would not; train "
@@ -195,6 +196,11 @@ def gradcheck(
     return GradcheckReport(
         tensors=report.tensors, converter_effect=report.converter_effect, beta=report.beta, plot=plot
     )
+
+
+def _load(path: Path) -> Config:
+    """Read a configuration; one that begins with a run is completed, to be refused for that alone."""
+    return load_config(path, complete=lambda tables: complete_tables(tables, None))
 
 
 def check_network(

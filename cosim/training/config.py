@@ -7,7 +7,7 @@ there are no others. The sections are in modules of their own, and all of them c
 
 from collections import Counter
 from enum import Enum
-from typing import Annotated, final
+from typing import Annotated, Any, final
 
 from pydantic import Field, model_validator
 
@@ -160,6 +160,17 @@ class Config(Section):
     start: StartSection | None = None
     circuit: CircuitSection | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_run(cls, tables: Any) -> Any:
+        # Before the others: without a run the network is missing, too, which would say nothing of what to do.
+        if isinstance(tables, dict) and tables.get("circuit") is not None and tables.get("start") is None:
+            raise ValueError(
+                "circuit: says what a trained run is programmed into, but no run is named; give `tellegen train --from "
+                "RUN`, or start.run"
+            )
+        return tables
+
     @model_validator(mode="after")
     def _check(self) -> "Config":
         if self.training.batch_size == 1 and any(isinstance(s, BatchNormStage) for s in self.network.stages):
@@ -169,11 +180,6 @@ class Config(Section):
             raise ValueError(
                 'gradient = "backprop" puts tanh layers in place of analog stages, but there is a hopfield stage; set '
                 '"ep" or "implicit"'
-            )
-        if self.circuit is not None and self.start is None:
-            raise ValueError(
-                "circuit: says what a trained run is programmed into, but no run is named; give `tellegen train --from "
-                "RUN`, or start.run"
             )
         if self.circuit is not None and self.gradient is GradientKind.BACKPROP:
             raise ValueError(

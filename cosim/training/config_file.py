@@ -38,7 +38,7 @@ def load_config(
         path: the file; None for one that `complete` makes of nothing.
         overrides: "training.epochs=1" and the like; list entries by number, as in "network.stages.1.size=20" or
             "network.stages[1].size=20". The value is TOML, or text where it is not.
-        complete: adds what the file leaves out, before the overrides.
+        complete: adds what the file leaves out, before the overrides but after those of `[start]`, where from.
 
     Returns:
         the checked configuration.
@@ -47,8 +47,10 @@ def load_config(
         ConfigError: for a file that is missing or no TOML, and for every key or value that is wrong, all at once.
     """
     tables = {} if path is None else _read_tables(path)
+    first = [text for text in overrides if re.match(r"\s*start\s*[.=]", text)]
+    overridden = [_override(tables, text) for text in first]
     tables = tables if complete is None else complete(tables)
-    overridden = [_override(tables, text) for text in overrides]
+    overridden += [_override(tables, text) for text in overrides if text not in first]
     try:
         return Config.model_validate(tables)
     except ValidationError as error:
@@ -61,7 +63,7 @@ def load_circuit(path: Path) -> CircuitSection:
     Raises:
         ConfigError: if there is none, or it has a wrong key or value.
     """
-    tables = _read_tables(path)
+    tables = _read_tables(path, example="examples/finetune.toml, which has a [circuit] table")
     if "circuit" not in tables:
         raise ConfigError(f"{path}: has no [circuit] table; write one, as examples/finetune.toml has it")
     try:
@@ -93,13 +95,13 @@ def format_path(path: Sequence[str | int]) -> str:
     return text.removeprefix(".")
 
 
-def _read_tables(path: Path) -> Tables:
+def _read_tables(path: Path, *, example: str = "examples/digits.toml") -> Tables:
     try:
         text = path.read_text(encoding="utf-8")
         tables: Tables = json.loads(text) if path.name == "config.json" else tomllib.loads(text)
         return tables
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; name a configuration, for example examples/digits.toml") from None
+        raise ConfigError(f"{path}: no such file; name a configuration, for example {example}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}); name a TOML configuration file") from error
     except tomllib.TOMLDecodeError as error:
@@ -125,7 +127,9 @@ def _override(tables: Tables, text: str) -> Path_:
         if depth == len(path) - 1:
             place[part] = value
         else:
-            place = place.setdefault(part, {}) if isinstance(place, dict) else place[part]
+            if isinstance(place, dict) and place.get(part) is None:  # JSON has null for what TOML leaves out
+                place[part] = {}
+            place = place[part]
     return path
 
 

@@ -16,7 +16,7 @@ from digital.augmentation import Augmentation
 from digital.datasets import load_digits
 from digital.images import ImageDataset, ImageSet
 
-from ..errors import ConfigError
+from ..errors import ConfigError, RunError
 from .config import Config, DataSection, DatasetKind, ImageChoice
 from .trainer import Batch
 
@@ -97,3 +97,16 @@ def evaluation_batches(data: ImageDataset, images: ImageSet) -> Iterator[Batch]:
     for k in range(0, len(images), EVALUATION_BATCH):
         part = images.take(torch.arange(k, min(k + EVALUATION_BATCH, len(images))))
         yield data.scaled(part.pixels), part.labels
+
+
+def check_images(place: Path, fingerprint: str, found: ImageDataset) -> None:
+    """Refuse other images than those that a network was trained on.
+
+    Raises:
+        RunError: if they are others.
+    """
+    if fingerprint != found.fingerprint:
+        raise RunError(
+            f"{place}: was trained on other images than those found now ({len(found.train)} and {len(found.test)} held "
+            "out); give the same ones, with --data PATH if they moved"
+        )

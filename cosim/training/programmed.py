@@ -91,6 +91,7 @@ def program_network(
     Raises:
         ProgrammingError: for blocks that no circuit stands for, with the stage's place; and as `program_block`.
     """
+    _refuse_idle_settings(config, settings)
     programmed = [_program(module, settings, k) for k, module in enumerate(network.energy, start=1)]
     stages = iter([analog_stage(block.block) for block in programmed])
     kept = [next(stages) if isinstance(s, AnalogStage | HopfieldStage) else s for s in config.network.stages]
@@ -109,7 +110,7 @@ def program_network(
         made.feedforward[k] = copy.deepcopy(source.feedforward)
         target = made.energy[k]
         if isinstance(target, AnalogBlock):
-            _fill(target, block, source.energy)
+            target.take_programmed(block, source.energy)
     made.readout = copy.deepcopy(network.readout)
     made.train(network.training)
     return ProgrammedNetwork(config=changed, network=made, reports=tuple(block.report for block in programmed))
@@ -122,9 +123,18 @@ def _program(module: nn.Module, settings: ProgrammingSettings, number: int) -> P
         raise ProgrammingError(f"energy block {number}: {error}") from error
 
 
-def _fill(target: AnalogBlock, block: ProgrammedBlock, source: nn.Module) -> None:
-    """Give a block the conductances, and the converter ranges of a source that is a circuit too."""
-    target.load_conductances(block.plus, block.minus, like=next(source.parameters(), None))
-    target.report = block.report
-    if isinstance(source, AnalogBlock):
-        target.get_buffer("converter_ranges").copy_(source.get_buffer("converter_ranges"))
+def _refuse_idle_settings(config: Config, settings: ProgrammingSettings) -> None:
+    """Refuse what is said of hopfield stages where there are none."""
+    if any(isinstance(stage, HopfieldStage) for stage in config.network.stages):
+        return
+    default = ProgrammingSettings()
+    idle = [
+        name
+        for name in ("v_unit_v", "g_unit_s", "temperature_k", "diode", "reference_current_a")
+        if getattr(settings, name) != getattr(default, name)
+    ]
+    if idle:
+        raise ProgrammingError(
+            f"circuit: {idle[0]} is of hopfield stages, and there is none; stages that are circuits keep their scale "
+            "and diodes, so leave it out"
+        )

@@ -2,7 +2,6 @@
 
 import time
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
@@ -18,7 +17,7 @@ from ..versions import collect_versions
 from .checkpoint import Progress, Tally
 from .checkpoints import Which
 from .config import Config, GradientKind, SimulatorKind
-from .data import evaluation_batches, with_absolute_data, with_data
+from .data import check_images, evaluation_batches, with_absolute_data, with_data
 from .display import Display
 from .loop import Material, TrainingLoop
 from .network import list_analog_blocks, sum_counters
@@ -26,7 +25,7 @@ from .result import Result
 from .run_folder import RunFolder, check_place, create_run_folder, open_run_folder
 from .setup import Setup, load_run, set_up
 from .simulators import build_simulator
-from .start import refuse_resume, refuse_same_folder, set_up_from
+from .start import absolute_start, refuse_resume, refuse_same_folder, set_up_from
 from .stop import StopRequest
 from .trainer import LOSSES, Score, build_optimizer, build_scheduler, count_batches, score
 
@@ -61,12 +60,12 @@ def train(
         KeyboardInterrupt: after Ctrl-C or SIGTERM, with the batch at hand finished and in a checkpoint.
     """
     console = console or Console()
-    config = with_absolute_data(config)
+    config = absolute_start(with_absolute_data(config))
     if config.start is not None and resume is None:
         refuse_same_folder(config.start, out)
     if resume is not None:
-        open_run_folder(out, config)
         refuse_resume(out, config)
+        open_run_folder(out, config)
     else:
         check_place(out, force=force)  # at once; the folder is made when nothing else can be refused
     with closing(_Simulator(config)) as simulator:
@@ -81,6 +80,8 @@ def train(
         make_folder(out)
         with RunFolder(path=out).locked():
             folder = create_run_folder(out, setup.config, force=force)
+            if setup.reports:
+                folder.write_programming(setup.reports)
             return _train_in(folder, setup, console, None)
 
 
@@ -121,7 +122,7 @@ def evaluate(
         config = config.model_copy(update={"simulator": section})
     with closing(_Simulator(config)) as built:
         setup = load_run(run, built.built, config=config, which=which)
-        _check_images(run, setup)
+        check_images(run, setup.tally.images, setup.data)
         scores = [
             score(setup.network, LOSSES[config.training.loss], evaluation_batches(setup.data, images))
             for images in (setup.data.test, setup.data.train)
@@ -187,7 +188,7 @@ def _loop(folder: RunFolder, setup: Setup, console: Console, resume: Which | Non
     tally, spent_s = setup.tally, 0.0
     if resume is not None and folder.checkpoints.exist:
         tally = folder.checkpoints.load(resume, progress)
-        _check_images(folder.path, replace(setup, tally=tally))
+        check_images(folder.path, tally.images, setup.data)
         spent_s = folder.read_wall_s(tally.epoch, tally.batch)
         folder.checkpoints.go_back_to(resume)
         folder.write_progress(tally.epoch, tally.batch, spent_s)
@@ -202,15 +203,6 @@ def _loop(folder: RunFolder, setup: Setup, console: Console, resume: Which | Non
         folder=folder,
     )
     return TrainingLoop(material, progress, tally, folder.keep_metrics(tally.epoch), spent_s=spent_s)
-
-
-def _check_images(run: Path, setup: Setup) -> None:
-    """Refuse other images than those that a run was trained on."""
-    if setup.tally.images != setup.data.fingerprint:
-        raise RunError(
-            f"{run}: was trained on other images than those found now ({len(setup.data.train)} and "
-            f"{len(setup.data.test)} held out); give the same ones, with --data PATH if they moved"
-        )
 
 
 def _result(

@@ -6,6 +6,7 @@ RUN/metrics.jsonl           one line an epoch
 RUN/checkpoint.safetensors  the last state; previous.safetensors: the one before it; best.safetensors: the best epoch's
 RUN/progress.json           how far the last checkpoint is, and the time it took
 RUN/result.json             what `tellegen train --json` prints
+RUN/programming.json        of a run that began with another one's: how its blocks were programmed
 RUN/training.png            loss and accuracy
 RUN/blocks.png              voltages, conductances, clamped units and nudge response of each analog block
 RUN/run.lock                taken while a process trains here
@@ -15,7 +16,7 @@ RUN/evaluation.json, gradcheck.json, gradcheck.png      of `tellegen demo` and `
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from filelock import FileLock, Timeout
 
 from ..errors import ConfigError, RunError
 from ..files import PART, append_line, explained, format_json, format_json_line, make_folder, write_atomically
+from ..programming.report import ProgrammingReport
 from .checkpoints import FILE_NAMES, Checkpoints
 from .config import Config
 from .config_file import config_from_json
@@ -39,6 +41,7 @@ RUN_FILES = frozenset(
         *FILE_NAMES.values(),
         "progress.json",
         "result.json",
+        "programming.json",
         "training.png",
         "blocks.png",
         "run.lock",
@@ -195,6 +198,11 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise RunError(f"{self.result}: cannot be read ({error}); remove it and go on with --resume") from error
         return dict(result)
+
+    def write_programming(self, reports: Sequence[ProgrammingReport]) -> None:
+        """Write how the blocks were programmed."""
+        content = format_json({"blocks": [report.to_json() for report in reports]})
+        write_atomically(self.path / "programming.json", content.encode())
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Write the result."""

@@ -12,6 +12,7 @@ from digital.ff_ebm import FfEbm
 from digital.images import ImageDataset
 
 from ..errors import ConfigError
+from ..programming.report import ProgrammingReport
 from ..simulators.base import AbstractSimulator
 from .checkpoint import Tally
 from .checkpoints import Which
@@ -32,6 +33,7 @@ class Setup:
     network: FfEbm
     generator: torch.Generator  # drew the blocks' weights
     tally: Tally  # how far the weights were trained
+    reports: tuple[ProgrammingReport, ...] = ()  # of blocks that were programmed to begin with
 
 
 def set_up(config: Config, simulator: AbstractSimulator | None, console: Console | None = None) -> Setup:

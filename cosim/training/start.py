@@ -16,7 +16,7 @@ from ..simulators.newton import NewtonSimulator
 from .checkpoint import Tally
 from .checkpoints import Which
 from .circuit_section import StartSection
-from .config import Config
+from .config import Config, GradientKind
 from .config_file import Tables
 from .hopfield_sections import HopfieldStage
 from .programmed import program_network, programming_settings
@@ -43,7 +43,7 @@ def complete_tables(tables: Tables, run: Path | None) -> Tables:
     start = dict(start) if isinstance(start, dict) else {}
     if run is not None:
         start["run"] = str(run)
-    if not isinstance(start.get("run"), str):
+    if not isinstance(start.get("run"), str) or not start["run"]:
         return tables  # without a run, or wrong: the check of the whole says what is
     start["run"] = str(Path(start["run"]).expanduser().absolute())
     tables = {**tables, "start": start}
@@ -85,9 +85,12 @@ def set_up_from(
             f"network: is another than that of start.run = {start.run!r}, whose weights cannot begin it; leave "
             "[network] out"
         )
-    source_config = theirs.model_copy(update={"data": config.data, "start": None, "circuit": None})
+    _refuse_other_layers(start, theirs.gradient, config.gradient)
+    # Weights do not depend on what relaxed them: that simulator need not be here.
+    ours = {"data": config.data, "simulator": config.simulator, "start": None, "circuit": None}
+    source_config = theirs.model_copy(update=ours)
     source_simulator = NewtonSimulator() if source_config.has_circuit else None
-    source = load_run(Path(start.run), source_simulator, config=source_config, which=Which(start.checkpoint))
+    source = _load_source(start, source_config, source_simulator, theirs)
     if config.circuit is None:
         setup = set_up(config, simulator, console)
         setup.network.load_state_dict(source.network.state_dict())
@@ -116,7 +119,33 @@ def set_up_from(
         network=programmed.network,
         generator=generator,
         tally=Tally(images=source.data.fingerprint),
+        reports=programmed.reports,
     )
+
+
+def absolute_start(config: Config) -> Config:
+    """Return a configuration that names the run to begin with from any working directory, for a run folder."""
+    if config.start is None:
+        return config
+    run = str(Path(config.start.run).expanduser().absolute())
+    return config.model_copy(update={"start": config.start.model_copy(update={"run": run})})
+
+
+def configuration_to_resume(folder: Path, given: Path | None) -> Path:
+    """Return the file that says what a run goes on with.
+
+    Args:
+        folder: the run's.
+        given: a configuration, which an ordinary run may be given again; None for its own.
+
+    Raises:
+        RunError: if there is no run.
+        ConfigError: if one is given and the run began with the weights of another, which it does not do again.
+    """
+    saved = RunFolder(path=folder).read_config()
+    if given is not None and saved.start is not None:
+        raise ConfigError(_leave_out(folder, saved.start, f"{given}: "))
+    return given or RunFolder(path=folder).config
 
 
 def refuse_same_folder(start: StartSection, folder: Path) -> None:
@@ -130,13 +159,57 @@ def refuse_same_folder(start: StartSection, folder: Path) -> None:
 
 
 def refuse_resume(folder: Path, config: Config) -> None:
-    """Refuse to go on with a run that has no checkpoint and would not begin at its start.
+    """Refuse to program a run that goes on, and to go on with one that has no checkpoint and did not begin by a seed.
 
     Raises:
-        RunError: saying how to begin again.
+        ConfigError: if there is something to program; what was programmed is in the run.
+        RunError: if there is no run, or saying how to begin again.
     """
+    RunFolder(path=folder).read_config()
+    if config.circuit is not None and config.start is not None:
+        raise ConfigError(_leave_out(folder, config.start, ""))
     if config.start is not None and not RunFolder(path=folder).checkpoints.exist:
         raise RunError(
             f"{folder}: has no checkpoint yet, and begins with the weights of {config.start.run}: start again, with "
             f"--from {config.start.run} --force"
         )
+
+
+def _leave_out(folder: Path, start: StartSection, given: str) -> str:
+    return (
+        f"{given}{folder} began with the weights of {start.run}, and goes on as its own config.json says: leave CONFIG "
+        f"and [circuit] out, as in `tellegen train --resume --out {folder}`"
+    )
+
+
+def _refuse_other_layers(start: StartSection, theirs: GradientKind, ours: GradientKind) -> None:
+    """Refuse tanh layers to begin circuits, and the reverse."""
+    if (theirs is GradientKind.BACKPROP) is (ours is GradientKind.BACKPROP):
+        return
+    if ours is GradientKind.BACKPROP:
+        raise ConfigError(
+            f'gradient = "backprop" trains tanh layers, but what start.run = {start.run!r} has trained are '
+            'conductances; set "ep" or "implicit"'
+        )
+    raise ConfigError(
+        f'start.run = {start.run!r}: has gradient = "backprop", whose tanh layers compute in one direction, and a '
+        "circuit relaxes in both, so it has no use for their weights; begin with a run of hopfield stages, or of "
+        'analog ones with gradient = "ep"'
+    )
+
+
+def _load_source(start: StartSection, config: Config, simulator: AbstractSimulator | None, theirs: Config) -> Setup:
+    """Load a run to begin with; what is said of its checkpoint is in the words of `[start]`."""
+    try:
+        return load_run(Path(start.run), simulator, config=config, which=Which(start.checkpoint))
+    except (ConfigError, RunError) as error:
+        if config.data.name is not theirs.data.name:
+            raise ConfigError(
+                f"data.name = '{config.data.name.value}': its images do not fit the network of start.run = "
+                f"{start.run!r}, which was trained on '{theirs.data.name.value}' ({error}); leave it out"
+            ) from error
+        if isinstance(error, ConfigError):
+            raise
+        raise RunError(
+            f"{error}. The checkpoint to begin with is set by start.checkpoint, as in --set start.checkpoint=previous"
+        ) from error
