@@ -98,16 +98,29 @@ def _bias_wiring(layer: NodeLayer) -> AbstractWiring:
 
 
 def _leaks(layout: _Layout, layers: tuple[UnitNodes, ...]) -> Indices:
-    """Add the leaks of each layer, of p nodes and then n nodes, and return their indices."""
-    leaks = []
-    for layer, nodes in zip(layout.block.layers, layers, strict=True):
+    """Add the leaks of each layer, of p nodes, of n nodes, then the active ones, and return their indices.
+
+    An active leak of a differential unit lies between p and n: to ground it would act on both moving together too,
+    which the crossbars load with G+ + G- in place of G+ - G-, and could make them latch. So with a resistor r from each
+    node to ground and c between them, r + 2 c is the leak; r is g_min, a path to ground.
+    """
+    block, leaks = layout.block, []
+    for layer, nodes in zip(block.layers, layers, strict=True):
         values_s = layer.leaks_s
-        if len(values_s):
-            sides = [nodes.p] if nodes.n is None else [nodes.p, nodes.n]
-            ends = np.concatenate(sides)
-            names = [f"leak_{layout.nodes[k]}" for k in ends]
-            ground = np.zeros(len(ends), dtype=np.int64)
-            leaks.append(layout.resistors(names, ends, ground, np.tile(values_s, len(sides))))
+        if not len(values_s):
+            continue
+        active = np.flatnonzero(values_s < 0) if nodes.n is not None else np.zeros(0, dtype=np.int64)
+        to_ground_s = values_s.copy()
+        to_ground_s[active] = block.g_min_s
+        sides = [nodes.p] if nodes.n is None else [nodes.p, nodes.n]
+        ends = np.concatenate(sides)
+        names = [f"leak_{layout.nodes[k]}" for k in ends]
+        ground = np.zeros(len(ends), dtype=np.int64)
+        leaks.append(layout.resistors(names, ends, ground, np.tile(to_ground_s, len(sides))))
+        if len(active) and nodes.n is not None:
+            p, n = nodes.p[active], nodes.n[active]
+            names = [f"active_{layout.nodes[k].removesuffix('p')}" for k in p]
+            leaks.append(layout.resistors(names, p, n, (values_s[active] - block.g_min_s) / 2.0))
     return frozen_indices(np.concatenate(leaks) if leaks else ())
 
 

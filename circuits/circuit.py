@@ -31,8 +31,8 @@ class Circuit:
         temperature_k: K — of every diode.
         gmin_s: S — conductance across every junction, as in ngspice.
         k_over_q_v_per_k: V/K — the simulator's k/q.
-        active: True where conductances may be zero or negative: of a reduced circuit, whose are equivalents, or of a
-            block with active leaks.
+        active: True where conductances may be zero or negative: of a reduced circuit, or of a block with active leaks.
+        equivalent: True for a reduced circuit that nobody builds: its conductances stand for several devices.
 
     Raises:
         CircuitError: if nodes or node indices are inconsistent.
@@ -50,6 +50,7 @@ class Circuit:
     gmin_s: float = 1e-15
     k_over_q_v_per_k: float = K_OVER_Q_V_PER_K
     active: bool = False
+    equivalent: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "nodes", tuple(self.nodes))

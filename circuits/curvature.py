@@ -1,7 +1,8 @@
 """Whether a block has one equilibrium: the smallest eigenvalue of its Hessian where no unit is clamped.
 
 Passive circuits have one. With active leaks there is one if the Hessian is positive definite, since clamps only add to
-its diagonal; otherwise there may be several.
+its diagonal; otherwise there may be several. The states of differential units are what is looked at, p against n: of p
+and n moving together the Hessian is positive, for active leaks lie between them.
 """
 
 from collections.abc import Mapping

@@ -45,6 +45,7 @@ class NodeLayer:
         clamp: diodes to two rails, or None for a linear layer.
         leak_s: S — conductance from each node to ground, zero for none; or one a unit, which may be negative: an
             active element, as a deep Hopfield network needs where its devices load a unit by more than its own leak.
+            That of a differential unit lies between p and n, and acts on their difference as one to ground would.
         bias: True for a trainable bias: a pair of devices from each unit to a row at +-v_unit. The units of a convolved
             layer's channel share one value.
         coupling: a convolution of the layer before, or of a voltage-driven input; None for a dense crossbar. A first

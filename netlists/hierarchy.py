@@ -22,10 +22,10 @@ from circuits.validation import check_values
 
 from .errors import NetlistError
 from .lowering import spell
-from .netlist import Netlist, active_leaks
+from .netlist import Netlist, active_elements
 from .spice_numbers import NOMINAL_CELSIUS, format_celsius, format_double, format_resistances
 from .spice_reader import DRIVE
-from .spice_writer import OPEN_OHM, active_leak_line
+from .spice_writer import OPEN_OHM, active_line
 
 TOP: Final = "top.cir"
 SAMPLE: Final = "sample.inc"
@@ -174,8 +174,8 @@ def _element_lines(netlist: Netlist) -> tuple[list[str], ...]:
         for spelt, group, column in zip(names, circuit.groups, values, strict=True)
     )
     conductance_s = circuit.resistors.conductance_s
-    for k in active_leaks(circuit, conductance_s).tolist():
-        cards[0][k] = _folded(active_leak_line(netlist, k, format_double(conductance_s[k])))
+    for k in active_elements(circuit, conductance_s).tolist():
+        cards[0][k] = _folded(active_line(netlist, k, format_double(conductance_s[k])))
     return cards
 
 

@@ -10,7 +10,7 @@ from typing import final
 import numpy as np
 
 from circuits.arrays import Floats, Indices
-from circuits.circuit import GROUND, Circuit
+from circuits.circuit import Circuit
 from circuits.topology import Topology
 
 from .errors import NetlistError
@@ -82,17 +82,16 @@ class Netlist:
     options: SolverOptions = field(default_factory=SolverOptions)
 
 
-def active_leaks(circuit: Circuit, conductance_s: Floats) -> Indices:
-    """Return which resistors are active leaks, negative and to ground: no resistor, so decks have a VCCS there.
+def active_elements(circuit: Circuit, conductance_s: Floats) -> Indices:
+    """Return which conductances are active elements: negative ones are no resistors, so decks have a VCCS there.
 
-    Negative ones elsewhere are equivalents of a reduced circuit, in decks that nobody builds.
+    Those of a mirrored circuit are equivalents, in decks that nobody builds.
 
     Args:
         circuit: the wiring.
         conductance_s: [n_resistors] S.
     """
-    r = circuit.resistors
-    return np.flatnonzero((conductance_s < 0.0) & ((r.a == GROUND) | (r.b == GROUND)))
+    return np.zeros(0, dtype=np.int64) if circuit.equivalent else np.flatnonzero(conductance_s < 0.0)
 
 
 @final

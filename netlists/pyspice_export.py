@@ -8,7 +8,7 @@ from circuits.circuit import Circuit
 from circuits.diode import NOMINAL_TEMPERATURE_K
 
 from .lowering import lower
-from .netlist import active_leaks
+from .netlist import active_elements
 from .spice_writer import OPEN_OHM, ZERO_CELSIUS_K
 
 
@@ -52,7 +52,7 @@ def to_pyspice(circuit: Circuit) -> PySpiceCircuit:
         )
     r, d, c = circuit.resistors, circuit.diodes, circuit.capacitors
     v, i = circuit.voltage_sources, circuit.current_sources
-    active = set(active_leaks(circuit, r.conductance_s).tolist())
+    active = set(active_elements(circuit, r.conductance_s).tolist())
     for k, name in enumerate(netlist.resistors):
         g = float(r.conductance_s[k])
         if k in active:

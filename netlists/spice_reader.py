@@ -162,10 +162,8 @@ class _Reader:
 
     def _active_leak(self, card: Card, words: list[str]) -> None:
         form = "Gname node node node node siemens"
-        if words[1:3] != words[3:5] or not {"0", "gnd"} & set(words[1:3]):
-            raise card.error(
-                f"a VCCS is read where its own nodes control it and one is ground, as an active leak; write '{form}'"
-            )
+        if words[1:3] != words[3:5]:
+            raise card.error(f"a VCCS is read where its own nodes control it, as an active leak; write '{form}'")
         name, a, b = self._terminals(card, [*words[:3], *words[5:]], form)
         self.scope.resistors.add(card, name, a, b, float(parse_value(card, words[5])))
 

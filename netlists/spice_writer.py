@@ -3,7 +3,7 @@
 Standalone: every value in the deck, an `.op`, runs in plain `ngspice -b`. Streamed: driven sources are `external`
 (libngspice asks for their value, point by point) and a dummy source is swept, one point a sample. A driven source is
 named after its row in the table of drives, so that a compiled callback can tell which one it is.
-A negative leak is no resistor but an active element, so it is spelt as a VCCS across its own nodes.
+An active leak, a negative conductance, is no resistor, so it is spelt as a VCCS across its own nodes.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from circuits.diode import NOMINAL_TEMPERATURE_K
 from circuits.elements import terminals
 from circuits.validation import check_conductances
 
-from .netlist import Netlist, active_leaks
+from .netlist import Netlist, active_elements
 
 ZERO_CELSIUS_K = 273.15
 OPEN_OHM = 1e99  # a reduced circuit may have a net conductance of exactly zero
@@ -44,13 +44,13 @@ def _resistor_lines(netlist: Netlist, prefixes: tuple[str, ...], conductance_s: 
     with np.errstate(divide="ignore"):
         resistance = np.where(conductance_s == 0.0, OPEN_OHM, 1.0 / conductance_s)
     lines = [prefix + value for prefix, value in zip(prefixes, map(repr, resistance.tolist()), strict=True)]
-    for k in active_leaks(netlist.circuit, conductance_s).tolist():
-        lines[k] = active_leak_line(netlist, k, format_number(conductance_s[k]))
+    for k in active_elements(netlist.circuit, conductance_s).tolist():
+        lines[k] = active_line(netlist, k, format_number(conductance_s[k]))
     return lines
 
 
-def active_leak_line(netlist: Netlist, k: int, value: str) -> str:
-    """Return the card of an active leak: a VCCS whose own voltage controls it, `gname a b a b siemens`."""
+def active_line(netlist: Netlist, k: int, value: str) -> str:
+    """Return the card of an active element: a VCCS that its own voltage controls, `gname a b a b siemens`."""
     a, b = (netlist.nodes[int(column[k])] for column in terminals(netlist.circuit.resistors))
     return f"g{netlist.resistors[k][1:]} {a} {b} {a} {b} {value}"
 

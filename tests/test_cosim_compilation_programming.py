@@ -128,9 +128,10 @@ def test_manifest_and_readme_say_what_was_done(tmp_path: Path) -> None:
         for layer in manifest.blocks[0].layers
         for leak, node in zip(layer.leak_s, layer.units.p, strict=True)
     )
-    assert f"`gleak_{leak[1]}` of {leak[0]:.6g} S" in readme
+    unit = leak[1].removesuffix("p")
+    assert f"`gactive_{unit}`, a leak of {leak[0]:.6g} S" in readme
     neurons = (tmp_path / "bundle" / "blocks" / "dense" / "neurons.inc").read_text()
-    assert f"gleak_{leak[1]} {leak[1]} 0 {leak[1]} 0 -" in neurons
+    assert f"gactive_{unit} {unit}p {unit}n {unit}p {unit}n -" in neurons
     picture = (tmp_path / "bundle" / "blocks" / "dense" / "circuit.svg").read_text()
     assert "active units" in picture
     assert bundle.to_json()["programming"] == [b.programming.model_dump(mode="json") for b in manifest.blocks]
@@ -263,7 +264,7 @@ def test_networks_that_do_not_fit(into, message: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.ngspice
-@pytest.mark.parametrize("name", ["gleak_l3_1p", "rleak_l1_4n"])
+@pytest.mark.parametrize("name", ["gactive_l3_1", "rleak_l1_4n"])
 def test_a_leak_with_another_value_is_found(name: str, tmp_path: Path) -> None:
     compile_network(hopfield_network(), tmp_path / "bundle", inputs=small_inputs(1))
     deck = tmp_path / "bundle" / "blocks" / "dense" / "neurons.inc"
@@ -287,4 +288,6 @@ def test_decks_hold_the_leaks_to_the_bit(tmp_path: Path) -> None:
         values = dict(zip(resistors.names, resistors.conductance_s.tolist(), strict=True))
         for layer, units in zip(analog.block.layers, entry.layers, strict=True):
             for side in (units.units.p, units.units.n):
-                np.testing.assert_array_equal([values[f"leak_{node}"] for node in side], layer.leaks_s)
+                active = [values.get(f"active_{node[:-1]}", 0.0) for node in side]
+                found = [values[f"leak_{node}"] + 2 * c for node, c in zip(side, active, strict=True)]
+                np.testing.assert_allclose(found, layer.leaks_s, rtol=1e-12, atol=1e-19)

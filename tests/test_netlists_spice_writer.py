@@ -167,7 +167,7 @@ def test_reduced_circuit_may_have_open_and_negative_resistors() -> None:
     half = mirror(built.circuit, built.image)
     assert half is not None
     text = streamed_template(lower(half.reduced)[0]).text(np.array([0.0, -0.5, 2.0]))
-    assert "rnet_0 x0p l1_0p 1e+99\ngleak_0 x0p 0 x0p 0 -0.5\nrleak_1 l1_0p 0 0.5\n" in text
+    assert "rnet_0 x0p l1_0p 1e+99\nrleak_0 x0p 0 -2.0\nrleak_1 l1_0p 0 0.5\n" in text
 
 
 @given(value=st.floats(allow_nan=False, allow_infinity=False))

@@ -172,7 +172,7 @@ def _presets() -> tuple[Preset, ...]:
                     shift=-0.5,
                 ),
             ),
-            source="T. Gong et al., Nature Communications 9, 2102, 2018; numbers of aihwkit's ReRamES preset",
+            source="T. Gong et al., Nature Communications 9, 2102, 2018; numbers of aihwkit 1.1.0, ReRamES preset",
             note=f"{BLOCK_WINDOW} Noise and spread of the pulses left out.",
         ),
         Preset(

@@ -212,4 +212,5 @@ def _folded_circuit(
         gmin_s=circuit.gmin_s,
         k_over_q_v_per_k=circuit.k_over_q_v_per_k,
         active=circuit.active,
+        equivalent=circuit.equivalent,
     )

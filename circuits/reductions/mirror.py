@@ -232,6 +232,7 @@ def mirror(circuit: Circuit, image: Indices) -> Mirror | None:
         gmin_s=circuit.gmin_s,
         k_over_q_v_per_k=circuit.k_over_q_v_per_k,
         active=True,
+        equivalent=True,
     )
     kept_drives, drive_mate = _drive_columns(circuit, half_sources, source_mate, half_currents, current_mate)
     return Mirror(

@@ -84,8 +84,9 @@ def _active_leak(block: BlockEntry) -> list[str]:
         return []
     leak_s, node = min(found)
     text = (
-        "An active leak pushes current into its node, so it is a controlled source and no resistor: a VCCS across its "
-        f"own nodes in `{block.folder}/neurons.inc`, the largest `gleak_{node}` of {leak_s:.6g} S."
+        "An active leak pushes its unit away from zero, so it is a controlled source and no resistor: a VCCS between p "
+        f"and n, controlled by their own voltage, in `{block.folder}/neurons.inc`; with g_min from each to ground it "
+        f"acts as the leak. The largest is `gactive_{node.removesuffix('p')}`, a leak of {leak_s:.6g} S."
     )
     return [text]
 
