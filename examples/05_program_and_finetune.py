@@ -1,4 +1,4 @@
-"""From a network without circuits to circuits that go on learning, with the accuracy at each step, in about 2 minutes.
+"""From a network without circuits to circuits that go on learning, with the accuracy at each step, in about a minute.
 
     deep Hopfield blocks, trained in torch --program--> crossbars with active leaks --compile--> decks, run by ngspice
                                            --program--> passive crossbars --train--> fine-tuned in ngspice, 8 bits
