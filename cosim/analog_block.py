@@ -80,6 +80,7 @@ class _Relax(torch.autograd.Function):
 def _restore_windows(module: nn.Module, _incompatible: object) -> None:
     """Give plain parameters their window back: `load_state_dict(assign=True)` puts tensors in their place."""
     if isinstance(module, AnalogBlock):
+        module._report = None
         for group in (module.g_plus, module.g_minus):
             for name, parameter in group.items():
                 if not isinstance(parameter, Conductance):
@@ -227,6 +228,7 @@ class AnalogBlock(nn.Module):
             minus: G-, likewise; empty with single polarity.
             like: a tensor of the device and, float64 or else float32, the type that the parameters shall have.
         """
+        self._report = None
         for group, values in ((self.g_plus, plus), (self.g_minus, minus)):
             for name, parameter in group.items():
                 model = parameter if like is None else like

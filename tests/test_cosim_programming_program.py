@@ -15,7 +15,7 @@ from test_digital_hopfield_block import draw_input, make
 from torch import nn
 
 from cosim.analog_block import AnalogBlock, Gradient
-from cosim.converters import Converters
+from cosim.converters import Adc, Converters, Dac
 from cosim.phase_settings import PhaseSettings
 from cosim.programming.analog import program_analog
 from cosim.programming.errors import ProgrammingError
@@ -120,6 +120,56 @@ def test_the_report_goes_with_every_copy() -> None:
     assert moved.report is not None
     assert moved.report.source == "analog block"
     assert AnalogBlock(small_block("plain", 4, 3, 2), simulator=NewtonSimulator()).report is None
+
+
+@pytest.mark.parametrize("what", ["step", "load", "assign", "conductances"])
+def test_the_report_ends_with_the_weights_that_it_is_of(what: str) -> None:
+    block, x = convex(CHAIN)
+    analog = on_circuit(block)
+    other = on_circuit(convex(CHAIN, 2)[0])
+    assert analog.report is not None
+    match what:
+        case "step":
+            analog(x.flatten(1)).sum().backward()
+            assert analog.report is not None
+            torch.optim.SGD(analog.parameters(), lr=1e-3).step()
+        case "load" | "assign":
+            analog.load_state_dict(other.state_dict(), assign=what == "assign")
+        case _:
+            analog.load_conductances(by_name(other.g_plus), by_name(other.g_minus))
+    assert analog.report is None
+    assert copy.deepcopy(analog).report is None
+
+
+def by_name(group: nn.ParameterDict) -> dict[str, object]:
+    return {name: parameter.detach().numpy() for name, parameter in group.items()}
+
+
+def test_a_circuit_that_moves_keeps_how_it_runs() -> None:
+    block = AnalogBlock(
+        small_block("own", 2, 2),
+        simulator=NewtonSimulator(),
+        settings=PhaseSettings(beta=0.02),
+        converters=Converters(input=Dac(bits=8), output=Adc(bits=6)),
+        gradient=Gradient.IMPLICIT,
+        relaxation=RelaxationOptions(reduce=Reduce.FOLD),
+    )
+    block.train()(torch.tensor([[0.3, -0.8]]))  # ranges the converters
+    block.g_plus["w1"].requires_grad_(False)
+    moved = on_circuit(block, programming=ProgrammingSettings(g_min_s=2e-7))
+    assert torch.equal(moved.converter_ranges, block.converter_ranges)
+    assert moved.converter_ranges.any()
+    assert (moved.settings, moved.converters, moved.gradient) == (block.settings, block.converters, block.gradient)
+    assert moved.relaxation_options == block.relaxation_options
+    assert [p.requires_grad for p in moved.parameters()] == [p.requires_grad for p in block.parameters()]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_conductances_of_half_precision_weights_are_float32(dtype: torch.dtype) -> None:
+    block, _ = convex(CHAIN)
+    analog = on_circuit(block.to(dtype))
+    assert {p.dtype for p in analog.parameters()} == {torch.float32}
+    analog.conductances()  # inside the window
 
 
 def test_how_the_circuit_runs_is_up_to_the_caller() -> None:
