@@ -169,16 +169,23 @@ def weights(name: str, w_min: float, w_max: float, w: float, pulses: int) -> flo
 
 @pytest.mark.parametrize("w", [-0.5, 0.0, 0.5])
 def test_published_pulses(w: float) -> None:
-    sb, li, mo = ("reram-sb", -0.75, 1.25), ("ecram-li", -0.828, 1.172), ("ecram-mo", -1.0, 1.0)
+    sb, li, mo = ("reram-sb", -0.75, 1.25), ("ecram-li", -0.8276, 1.1724), ("ecram-mo", -0.8286, 1.1714)
     assert weights(*sb, w, 1) - w == pytest.approx(0.002 * (1 - w / 1.25), rel=1e-9)
     assert weights(*sb, w, -1) - w == pytest.approx(-0.002 * (1 - w / -0.75), rel=1e-9)
-    assert weights(*li, w, 1) - w == pytest.approx(0.002 * (1 - 0.1153 * w / 1.172), rel=1e-9)
-    assert weights(*li, w, -1) - w == pytest.approx(-0.002 * (1 - 0.5085 * w / -0.828), rel=1e-9)
-    assert weights(*mo, w, 1) - w == pytest.approx(2.82e-4 * (1 - 0.4152 * w), rel=1e-9)
-    assert weights(*mo, w, -1) - w == pytest.approx(-2.82e-4 * (1 + 0.7342 * w), rel=1e-9)
+    assert weights(*li, w, 1) - w == pytest.approx(0.002 * (1 - 0.1153 * w / 1.1724), rel=1e-9)
+    assert weights(*li, w, -1) - w == pytest.approx(-0.002 * (1 - 0.5085 * w / -0.8276), rel=1e-9)
+    assert weights(*mo, w, 1) - w == pytest.approx(2.8214e-4 * (1 - 0.4152 * w / 1.1714), rel=1e-9)
+    assert weights(*mo, w, -1) - w == pytest.approx(-2.8214e-4 * (1 - 0.7342 * w / -0.8286), rel=1e-9)
+    assert weights("capacitor", -1.0, 1.0, w, 1) - w == pytest.approx(0.005 * (1 - 0.05 * w), rel=1e-9)
+    assert weights("capacitor", -1.0, 1.0, w, -1) - w == pytest.approx(-0.005 * (1 + 0.05 * w), rel=1e-9)
     for pulses in (1, -1):
-        assert weights("capacitor", -1.0, 1.0, w, pulses) - w == pytest.approx(0.005 * pulses, rel=1e-9)
         assert weights("ideal", -1.0, 1.0, w, pulses) - w == pytest.approx(0.0002 * pulses, rel=1e-9)
+    # Gong's: dw (1 + b) max(0, 1 - A_up e^(5 z)) up, dw (1 - b) max(0, 1 - A_down e^(-5 z)) down, z = -w / 2 - 1 / 2.
+    z, b = -0.5 * w - 0.5, 0.259359
+    up = 0.00135 * (1 + b) * (1 + 1.18445 * math.exp(5 * z))
+    down = 0.00135 * (1 - b) * (1 + 0.081404 * math.exp(-5 * z))
+    assert weights("reram-es", -1.0, 1.0, w, 1) - w == pytest.approx(up, rel=1e-9)
+    assert weights("reram-es", -1.0, 1.0, w, -1) - w == pytest.approx(-down, rel=1e-9)
 
 
 @pytest.mark.parametrize(

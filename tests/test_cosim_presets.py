@@ -51,7 +51,7 @@ def test_json() -> None:
     assert "ICECS 2019" in first["source"]
     assert first["plot"] is None
     assert second["effects"] == ["pulsed_update"]
-    assert "constant" in second["note"]
+    assert "Leakage" in second["note"]
 
 
 def test_every_preset_is_drawn(tmp_path: Path) -> None:

@@ -179,14 +179,14 @@ def _presets() -> tuple[Preset, ...]:
             name="reram-sb",
             # Weights from -0.75 to 1.25, step 0.002 at zero: dw (1 - w / w_bound) is dw / |w_bound| of what is left.
             device=_pulsed("reram-sb", SoftBoundsStep(up_rate=0.002 / 1.25, down_rate=0.002 / 0.75)),
-            source="aihwkit 1.1.0, ReRamSB preset: weight step 0.002, bounds -0.75 and 1.25; soft bounds: "
-            "J. Frascaroli et al., Scientific Reports 8, 7178, 2018",
+            source="T. Gong et al., Nature Communications 9, 2102, 2018, of which aihwkit 1.1.0 has a loose fit, its "
+            "ReRamSB preset; soft bounds: J. Frascaroli et al., Scientific Reports 8, 7178, 2018",
             note=f"{BLOCK_WINDOW} Noise and spread of the pulses left out.",
         ),
         Preset(
             name="ecram-li",
             device=_pulsed(
-                "ecram-li", _linear_in_weight(dw=0.002, gamma_up=0.1153, gamma_down=0.5085, w_min=-0.828, w_max=1.172)
+                "ecram-li", _linear_in_weight(dw=0.002, gamma_up=0.1153, gamma_down=0.5085, w_min=-0.8276, w_max=1.1724)
             ),
             source="J. Tang et al., ECRAM as scalable synaptic cell for high-speed, low-power neuromorphic computing, "
             "IEDM 2018; numbers of aihwkit 1.1.0, EcRam preset",
@@ -195,18 +195,21 @@ def _presets() -> tuple[Preset, ...]:
         Preset(
             name="ecram-mo",
             device=_pulsed(
-                "ecram-mo", _linear_in_weight(dw=2.82e-4, gamma_up=0.4152, gamma_down=0.7342, w_min=-1.0, w_max=1.0)
+                "ecram-mo",
+                _linear_in_weight(dw=2.8214e-4, gamma_up=0.4152, gamma_down=0.7342, w_min=-0.8286, w_max=1.1714),
             ),
             source="S. Kim et al., Metal-oxide based, CMOS-compatible ECRAM for deep learning accelerator, IEDM 2019; "
             "numbers of aihwkit 1.1.0, EcRamMO preset",
-            note=f"{BLOCK_WINDOW} Weights taken from -1 to 1. Noise and spread of the pulses left out.",
+            note=f"{BLOCK_WINDOW} Noise and spread of the pulses left out.",
         ),
         Preset(
             name="capacitor",
-            device=_pulsed("capacitor", _constant(0.005)),
+            device=_pulsed(
+                "capacitor", _linear_in_weight(dw=0.005, gamma_up=0.05, gamma_down=0.05, w_min=-1.0, w_max=1.0)
+            ),
             source="Y. Li et al., Capacitor-based cross-point array for analog neural network with record symmetry and "
-            "linearity, VLSI Technology 2018; weight step of aihwkit 1.1.0, Capacitor preset",
-            note=f"{BLOCK_WINDOW} A step taken as constant; leakage of the charge left out.",
+            "linearity, VLSI Technology 2018; numbers of aihwkit 1.1.0, Capacitor preset",
+            note=f"{BLOCK_WINDOW} Leakage of the charge, noise and spread of the pulses left out.",
         ),
     )
 
