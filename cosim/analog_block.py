@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from circuits.arrays import Floats
 from circuits.block_circuit import BlockCircuit
@@ -28,6 +27,7 @@ from .errors import BlockError
 from .phase_settings import PhaseSettings
 from .phases import FreePhase, Gradients, NudgeResponse, Phases
 from .reading import Counters
+from .relax import Relax
 from .relaxation import Relaxation, RelaxationOptions
 from .simulators.base import AbstractSimulator
 
@@ -42,39 +42,6 @@ class Gradient(Enum):
 
     EP = "ep"  # nudged phases, in any simulator
     IMPLICIT = "implicit"  # a small-signal solve at the free equilibrium: exact, whoever found it
-
-
-class _Relax(torch.autograd.Function):
-    """The block as a function of its input and conductances."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, block: "AnalogBlock", *parameters: Tensor) -> Tensor:
-        """Relax the free phase."""
-        free = block.free_phase(x)
-        ctx.save_for_backward(*parameters)  # torch then refuses a backward after an in-place change of the weights
-        ctx.block, ctx.free = block, free
-        return torch.as_tensor(free.outputs, dtype=x.dtype, device=x.device)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, ds: Tensor) -> tuple[Tensor | None, ...]:
-        """Relax the nudged phases; return gradients for x and each conductance."""
-        parameters = ctx.saved_tensors
-        block: AnalogBlock = ctx.block
-        want_conductances = any(ctx.needs_input_grad[2:])
-        gradients = block.nudged_phases(
-            ctx.free, ds, want_x=ctx.needs_input_grad[0], want_conductances=want_conductances
-        )
-        x_gradient = None if gradients.x is None else torch.as_tensor(gradients.x, dtype=ds.dtype, device=ds.device)
-        if not want_conductances:
-            return (x_gradient, None, *(None for _ in parameters))
-        columns = [plus for plus, _ in gradients.conductances.values()]
-        columns += [minus for _, minus in gradients.conductances.values() if minus is not None]
-        tensors = (
-            torch.as_tensor(column, dtype=parameter.dtype, device=parameter.device)
-            for column, parameter in zip(columns, parameters, strict=True)
-        )
-        return (x_gradient, None, *tensors)
 
 
 def _restore_windows(module: nn.Module, _incompatible: object) -> None:
@@ -274,7 +241,7 @@ class AnalogBlock(nn.Module):
         """
         self._check_input(x)
         parameters = [*self.g_plus.values(), *self.g_minus.values()]
-        result: Tensor = _Relax.apply(x.flatten(1), self, *parameters)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        result: Tensor = Relax.apply(x.flatten(1), self, *parameters)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return result.reshape(len(x), *self.block.output_shape)
 
     def _check_input(self, x: Tensor) -> None:

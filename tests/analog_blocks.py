@@ -9,11 +9,13 @@ import torch
 from random_blocks import RandomBlock, random_block
 from torch import Tensor
 
-from circuits import Clamp, Drive, EnergyBlock, NodeLayer, Polarity, build
+from circuits import BlockCircuit, Clamp, Drive, EnergyBlock, NodeLayer, Polarity, build
 from circuits.arrays import Floats
 from cosim.analog_block import AnalogBlock
+from cosim.relaxation import Reduce, Relaxation, RelaxationOptions
 from cosim.simulators.base import AbstractSimulator
 from cosim.simulators.newton import NewtonSimulator
+from netlists import lower
 
 SIZES = {1: (4,), 2: (5, 4), 3: (5, 4, 3)}  # units of blocks with one to three layers
 
@@ -126,3 +128,25 @@ def mild_block(seed: int, polarity: Polarity, drive: Drive, n_layers: int = 2, b
     x = rng.uniform(-1, 1, (batch, 6))
     conductance_s, drives = built.program(plus, minus), built.drives(x)
     return RandomBlock(built=built, conductance_s=conductance_s, x=x, drives=drives, plus=plus, minus=minus)
+
+
+def check_simulators_agree(built: BlockCircuit, conductance_s: Floats, drives: Floats) -> Floats:
+    """Compare newton, ngspice streamed, both in every reduction, and the plain unreduced deck; return the voltages."""
+    from cosim.simulators.ngspice.program import solve_standalone
+    from cosim.simulators.ngspice.simulator import NgspiceSimulator
+
+    def solve(simulator: AbstractSimulator, reduce: Reduce) -> Floats:
+        relaxation = Relaxation(built.circuit, built.image, simulator, RelaxationOptions(reduce=reduce))
+        point = relaxation.solve(conductance_s, drives)
+        relaxation.close()
+        assert (point.residual_a <= point.tolerance_a).all()
+        return point.voltage_v
+
+    full = solve(NewtonSimulator(), Reduce.NONE)
+    for k in range(len(drives)):
+        deck, _ = lower(built.circuit.with_conductances(conductance_s).with_drives(drives[k]))
+        np.testing.assert_allclose(full[k], solve_standalone(deck)[0], atol=1e-8, rtol=0)
+    for reduce in Reduce:
+        np.testing.assert_allclose(solve(NewtonSimulator(), reduce), full, atol=1e-9, rtol=0)
+        np.testing.assert_allclose(solve(NgspiceSimulator(), reduce), full, atol=1e-8, rtol=0)
+    return full

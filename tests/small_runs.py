@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
 from rich.console import Console
+from torch import Tensor, nn
 
 from cosim.files import write_atomically
 from cosim.training import loop
@@ -184,3 +189,36 @@ class Command:
         self.process.send_signal(number)
         out, err = self.process.communicate(timeout=60)
         return self.process.returncode, out, err
+
+
+class Killed(Exception):
+    """A crash of a training run."""
+
+
+def end_at(patch: pytest.MonkeyPatch, batch: int, *, how: str) -> None:
+    """End training at a batch, counted over all epochs from 1: by Ctrl-C within it, or by a crash before it."""
+    original, calls = loop.train_batch, []
+
+    def counted(*arguments: Any) -> None:
+        calls.append(0)
+        if len(calls) == batch and how == "crash":
+            raise Killed
+        original(*arguments)
+        if len(calls) == batch:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    patch.setattr(loop, "train_batch", counted)
+
+
+def check_network_learns(network: nn.Module, x: Tensor, y: Tensor, *, learning_rate: float, steps: int) -> None:
+    """Train on one batch: every parameter must get a gradient, and the loss must fall by a fifth."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate)
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(network(x), y)
+        loss.backward()
+        assert all(p.grad is not None and bool(p.grad.any()) for p in network.parameters())
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.8 * losses[0]

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from analog_blocks import analog, cosine, gradients, norm_ratio
+from analog_blocks import analog, check_simulators_agree, cosine, gradients, norm_ratio
 from random_blocks import clamped_share, dense_twin, random_convolution
 from test_circuits_convolution import GEOMETRIES
 from test_cosim_equilibrium_propagation import check_three_ways
@@ -22,7 +22,7 @@ from circuits.topology import laplacian
 from cosim.analog_block import AnalogBlock, Gradient
 from cosim.errors import BlockError
 from cosim.phase_settings import ParameterRead, PhaseSettings
-from cosim.relaxation import Reduce, Relaxation, RelaxationOptions
+from cosim.relaxation import Relaxation
 from cosim.simulators.base import AbstractSimulator
 from cosim.simulators.newton import NewtonSimulator
 from cosim.simulators.ngspice import NgspiceSimulator
@@ -91,26 +91,9 @@ def test_digital_read_of_the_states_gives_the_same_gradient(drive: Drive) -> Non
 @pytest.mark.parametrize("drive", Drive)
 @pytest.mark.parametrize("polarity", Polarity)
 def test_simulators_and_reductions_agree(polarity: Polarity, drive: Drive) -> None:
-    from cosim.simulators.ngspice.program import solve_standalone
-
     drawn = random_convolution(24, GEOMETRIES["stride 2"], polarity=polarity, drive=drive, batch=2)
-    built, g = drawn.built, drawn.conductance_s
-    drives = built.drives(drawn.x, 0.01 * np.random.default_rng(0).normal(size=(2, 3)))
-
-    def solve(simulator: AbstractSimulator, reduce: Reduce) -> np.ndarray:
-        relaxation = Relaxation(built.circuit, built.image, simulator, RelaxationOptions(reduce=reduce))
-        point = relaxation.solve(g, drives)
-        relaxation.close()
-        assert (point.residual_a <= point.tolerance_a).all()
-        return point.voltage_v
-
-    full = solve(NewtonSimulator(), Reduce.NONE)
-    for k in range(2):
-        deck, _ = lower(built.circuit.with_conductances(g).with_drives(drives[k]))
-        np.testing.assert_allclose(full[k], solve_standalone(deck)[0], atol=1e-8, rtol=0)
-    for reduce in Reduce:
-        np.testing.assert_allclose(solve(NewtonSimulator(), reduce), full, atol=1e-9, rtol=0)
-        np.testing.assert_allclose(solve(NgspiceSimulator(), reduce), full, atol=1e-8, rtol=0)
+    drives = drawn.built.drives(drawn.x, 0.01 * np.random.default_rng(0).normal(size=(2, 3)))
+    check_simulators_agree(drawn.built, drawn.conductance_s, drives)
 
 
 @pytest.mark.ngspice

@@ -78,7 +78,7 @@ def test_other_executors_serve_too() -> None:
 def test_executor_that_cannot_be_made_again_is_said_to_be_one() -> None:
     with ThreadPoolExecutor(1) as executor:
         with pytest.raises(SimulationError, match=r"is an executor.*give a function that makes a new one"):
-            NgspicePool(workers=0, timeout_s=60, executor_factory=executor)  # type: ignore[arg-type]
+            NgspicePool(workers=0, timeout_s=60, executor_factory=executor)  # type: ignore[arg-type]  # what a user may do
         pool = NgspicePool(workers=0, timeout_s=60, executor_factory=lambda: executor)
         assert pool.run(DECK, CHUNKS[:1])[0].converged.all()
         pool.close()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from analog_blocks import check_slopes, cosine, differences, gradients, norm_ratio, smooth_loss
+from analog_blocks import check_simulators_agree, check_slopes, cosine, differences, gradients, norm_ratio, smooth_loss
 from hopfield_blocks import (
     CHAIN,
     IMAGE,
@@ -33,12 +33,9 @@ from cosim.analog_block import AnalogBlock, Gradient
 from cosim.phase_settings import PhaseSettings
 from cosim.programming.errors import ProgrammingError
 from cosim.programming.programmed import ProgrammedBlock
-from cosim.relaxation import Reduce, Relaxation, RelaxationOptions
-from cosim.simulators.base import AbstractSimulator
+from cosim.relaxation import Reduce, RelaxationOptions
 from cosim.simulators.newton import NewtonSimulator
-from cosim.simulators.ngspice import NgspiceSimulator
 from digital.hopfield import DenseCoupling, HopfieldBlock, HopfieldConfig
-from netlists import lower
 
 NETWORKS = {
     "dense": DENSE,
@@ -177,27 +174,12 @@ def test_a_state_is_a_share_of_v_unit() -> None:
 @pytest.mark.parametrize("emission_coefficient", [1e-3 / V_T, 1.0], ids=["sharp", "soft"])
 @pytest.mark.parametrize("config", [CHAIN, IMAGE], ids=["dense", "image"])
 def test_ngspice_finds_the_same_equilibrium_in_every_deck(config: HopfieldConfig, emission_coefficient: float) -> None:
-    from cosim.simulators.ngspice.program import solve_standalone
-
     block, x = convex(config, 2)
     programmed = program(block, g_min_s=5e-6, diode=DiodeModel(emission_coefficient=emission_coefficient))
     built = build(programmed.block)
     assert built.circuit.active
-    g, drives = built.program(programmed.plus, programmed.minus), built.drives(x.flatten(1).numpy())
-
-    def solve(simulator: AbstractSimulator, reduce: Reduce) -> Floats:
-        relaxation = Relaxation(built.circuit, built.image, simulator, RelaxationOptions(reduce=reduce))
-        point = relaxation.solve(g, drives)
-        relaxation.close()
-        assert (point.residual_a <= point.tolerance_a).all()
-        return point.voltage_v
-
-    mirrored = solve(NewtonSimulator(), Reduce.MIRROR)
-    for k in range(2):
-        deck, _ = lower(built.circuit.with_conductances(g).with_drives(drives[k]))
-        np.testing.assert_allclose(mirrored[k], solve_standalone(deck)[0], atol=1e-8, rtol=0)
-    for reduce in Reduce:
-        np.testing.assert_allclose(solve(NgspiceSimulator(), reduce), mirrored, atol=1e-8, rtol=0)
+    conductance_s = built.program(programmed.plus, programmed.minus)
+    check_simulators_agree(built, conductance_s, built.drives(x.flatten(1).numpy()))
 
 
 def curvatures(programmed: ProgrammedBlock) -> tuple[float, float]:

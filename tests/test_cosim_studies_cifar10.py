@@ -93,7 +93,7 @@ def test_every_variant_is_trained_with_every_seed_and_kept(tmp_path: Path, image
         "newton": "ep",
     }
     assert {c.training.seed for c in configs.values()} == {1}
-    gains = {name: c.network.stages[2].value for name, c in configs.items()}  # type: ignore[union-attr]
+    gains = {name: c.network.stages[2].value for name, c in configs.items()}  # type: ignore[union-attr]  # it is a gain
     assert gains == {"backprop": 1.0, "implicit": 3.0, "newton": 3.0}  # tanh layers are not driven into saturation
 
 

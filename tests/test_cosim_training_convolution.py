@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from small_runs import list_differences, quiet, read_outcome, stub_pictures, write_small
+from small_runs import check_network_learns, list_differences, quiet, read_outcome, stub_pictures, write_small
 from torch import Tensor, nn
 
 from circuits import Clamp, Convolution, DiodeModel, Drive, EnergyBlock, NodeLayer, Polarity, build
@@ -339,16 +339,7 @@ def test_a_layer_that_does_not_fit_is_named(tmp_path: Path, override: str, place
 @pytest.mark.parametrize("gradient", ["ep", "implicit", "backprop"])
 def test_a_network_of_convolved_blocks_learns(tmp_path: Path, gradient: str) -> None:
     network, (x, y) = build_images(images_config(tmp_path, f"gradient={gradient}")), draw_images()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=0.05)
-    losses = []
-    for _ in range(15):
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(network(x), y)
-        loss.backward()
-        assert all(p.grad is not None and bool(p.grad.any()) for p in network.parameters())
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < 0.8 * losses[0]
+    check_network_learns(network, x, y, learning_rate=0.05, steps=15)
 
 
 @pytest.mark.ngspice

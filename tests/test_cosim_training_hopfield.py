@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import list_differences, quiet, read_outcome, stub_pictures
+from small_runs import Killed, list_differences, quiet, read_outcome, stub_pictures
 from torch import nn
 
 from cosim.analog_block import AnalogBlock
@@ -109,10 +109,6 @@ MIXED = DEEP.replace(
     'kind = "linear"\nsize = 5\n',
     'kind = "analog"\n\n[[network.stages.layers]]\nsize = 5\nleak = 0.5\n',
 )
-
-
-class Killed(Exception):
-    pass
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import small_config
+from small_runs import check_network_learns, small_config
 from torch import Tensor, nn
 
 from circuits import Drive, EnergyBlock, NodeLayer
@@ -101,16 +101,7 @@ def test_stages_become_torchs_modules_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("gradient", ["ep", "implicit", "backprop"])
 def test_a_network_of_images_learns(tmp_path: Path, gradient: str) -> None:
     network, (x, y) = build(images_config(tmp_path, f"gradient={gradient}")), draw_images()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=0.02)
-    losses = []
-    for _ in range(20):
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(network(x), y)
-        loss.backward()
-        assert all(p.grad is not None and bool(p.grad.any()) for p in network.parameters())
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < 0.8 * losses[0]
+    check_network_learns(network, x, y, learning_rate=0.02, steps=20)
 
 
 def test_the_state_of_a_module_stage_is_saved(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from small_runs import (
     SLOW,
     SMALL,
     Command,
+    Killed,
+    end_at,
     list_differences,
     quiet,
     read_outcome,
@@ -29,7 +31,6 @@ from small_runs import (
 )
 
 from cosim.errors import RunError
-from cosim.training import loop
 from cosim.training.checkpoint import check_checkpoint
 from cosim.training.checkpoints import Which
 from cosim.training.config import Config
@@ -54,10 +55,6 @@ OVERRIDES = (
 )
 
 
-class Killed(Exception):
-    pass
-
-
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     stub_pictures(monkeypatch.setattr)
@@ -65,21 +62,6 @@ def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def rich_config(folder: Path, *overrides: str) -> Config:
     return load_config(write_small(folder, RICH), (*OVERRIDES, *overrides))
-
-
-def end_at(patch: pytest.MonkeyPatch, batch: int, *, how: str) -> None:
-    """End training at a batch, counted over all epochs from 1: by Ctrl-C within it, or by a crash before it."""
-    original, calls = loop.train_batch, []
-
-    def counted(*arguments: Any) -> None:
-        calls.append(0)
-        if len(calls) == batch and how == "crash":
-            raise Killed
-        original(*arguments)
-        if len(calls) == batch:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    patch.setattr(loop, "train_batch", counted)
 
 
 def disturb(config: Config, run: Path, batch: int, *, how: str, resume: Which | None = None) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,8 @@ from small_bundles import read_files
 from small_runs import (
     SMALL,
     TINY,
+    Killed,
+    end_at,
     list_differences,
     quiet,
     read_outcome,
@@ -37,7 +37,6 @@ from cosim.programming.program import program_block
 from cosim.programming.settings import ProgrammingSettings
 from cosim.simulators.newton import NewtonSimulator
 from cosim.studies.gradcheck import gradcheck
-from cosim.training import loop
 from cosim.training.analog_sections import ConverterSection
 from cosim.training.checkpoint import check_checkpoint
 from cosim.training.checkpoints import Checkpoints, Which
@@ -425,25 +424,6 @@ def test_relative_paths_become_absolute(runs: dict[str, Path], tmp_path: Path, m
 # -------------------------------------------------------------------------------------------------- stopped and resumed
 
 
-class Killed(Exception):
-    pass
-
-
-def interrupt_at(patch: pytest.MonkeyPatch, batch: int, *, how: str) -> None:
-    """End training by Ctrl-C within a batch, counted from 1, or by a crash before it."""
-    original, calls = loop.train_batch, []
-
-    def counted(*arguments: Any) -> None:
-        calls.append(0)
-        if len(calls) == batch and how == "crash":
-            raise Killed
-        original(*arguments)
-        if len(calls) == batch:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    patch.setattr(loop, "train_batch", counted)
-
-
 @pytest.mark.parametrize(
     ("batch", "how", "kept"), [(1, "crash", 0), (2, "Ctrl-C", 2), (N_BATCHES + 2, "crash", N_BATCHES)]
 )
@@ -453,7 +433,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     shutil.copytree(runs["hopfield"], tmp_path / "hopfield")
     run = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        interrupt_at(patch, batch, how=how)
+        end_at(patch, batch, how=how)
         with pytest.raises(KeyboardInterrupt if how == "Ctrl-C" else Killed):
             begin(tmp_path / "hopfield", run, *SHORT)
     shutil.rmtree(tmp_path / "hopfield")  # it is not needed any more
@@ -515,7 +495,7 @@ def test_an_ordinary_run_goes_on_without_configuration(tmp_path: Path) -> None:
     run, config = tmp_path / "run", load_config(write_small(tmp_path, TINY))
     train(config, tmp_path / "whole", console=quiet())
     with pytest.MonkeyPatch.context() as patch:
-        interrupt_at(patch, 3, how="crash")
+        end_at(patch, 3, how="crash")
         with pytest.raises(Killed):
             train(config, run, console=quiet())
     result = invoke("train", "--resume", "--out", run, "--set", "simulator.chunk=16")

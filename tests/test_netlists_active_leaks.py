@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from analog_blocks import check_simulators_agree
 from random_blocks import RandomBlock, random_block, session
 from test_netlists_hierarchy import assert_same, run, write
 
@@ -15,9 +16,6 @@ from circuits.element_groups import block_groups
 from circuits.kirchhoff import leaving_currents
 from circuits.tiles import TileSize, tile_crossbars
 from circuits.topology import laplacian
-from cosim.relaxation import Reduce, Relaxation, RelaxationOptions
-from cosim.simulators.base import AbstractSimulator
-from cosim.simulators.newton import NewtonSimulator
 from netlists import format_standalone, lower
 from netlists.hierarchy import format_hierarchy
 from netlists.pyspice_export import to_pyspice
@@ -85,28 +83,9 @@ def test_p_and_n_together_are_stable() -> None:
 @pytest.mark.ngspice
 @pytest.mark.parametrize("polarity", Polarity)
 def test_simulators_and_reductions_agree(polarity: Polarity) -> None:
-    from cosim.simulators.ngspice.program import solve_standalone
-    from cosim.simulators.ngspice.simulator import NgspiceSimulator
-
-    drawn = active_block(2, polarity)
-    built, g = drawn.built, drawn.conductance_s
-
-    def solve(simulator: AbstractSimulator, reduce: Reduce) -> np.ndarray:
-        relaxation = Relaxation(built.circuit, built.image, simulator, RelaxationOptions(reduce=reduce))
-        point = relaxation.solve(g, drawn.drives)
-        relaxation.close()
-        assert (point.residual_a <= point.tolerance_a).all()
-        return point.voltage_v
-
-    full = solve(NewtonSimulator(), Reduce.NONE)
-    for k in range(len(full)):
-        deck, _ = lower(built.circuit.with_conductances(g).with_drives(drawn.drives[k]))
-        np.testing.assert_allclose(full[k], solve_standalone(deck)[0], atol=1e-8, rtol=0)
-    for reduce in Reduce:
-        np.testing.assert_allclose(solve(NewtonSimulator(), reduce), full, atol=1e-9, rtol=0)
-        np.testing.assert_allclose(solve(NgspiceSimulator(), reduce), full, atol=1e-8, rtol=0)
-    without = session(random_block(2, polarity=polarity).built.circuit)
-    passive = without.solve(random_block(2, polarity=polarity).conductance_s, drawn.drives).voltage_v
+    drawn, without = active_block(2, polarity), random_block(2, polarity=polarity)
+    full = check_simulators_agree(drawn.built, drawn.conductance_s, drawn.drives)
+    passive = session(without.built.circuit).solve(without.conductance_s, drawn.drives).voltage_v
     assert np.abs(passive - full).max() > 1e-3  # the leaks do something
 
 

@@ -120,7 +120,7 @@ def _move_into_place(stage: Path, path: Path) -> None:
     path.rename(aside)
     try:
         stage.rename(path)
-    except BaseException:
+    except BaseException:  # an interrupt, too: the bundle that was there comes back
         aside.rename(path)
         raise
     shutil.rmtree(aside, ignore_errors=True)

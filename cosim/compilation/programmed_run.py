@@ -3,16 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID
 from torch import nn
 
 from circuits.diode import K_OVER_Q_V_PER_K
 
 from ..programming.errors import ProgrammingError
 from ..programming.settings import ActiveLeaks, OutOfWindow, ProgrammingSettings
+from ..progress import counting_bar
 from ..simulators.newton import NewtonSimulator
 from ..training.config_file import load_circuit
 from ..training.data import check_images, evaluation_batches
@@ -118,9 +119,10 @@ def _measure_cost(
     if active is not None:
         networks.append(("active leaks", active.network))
     found = {}
-    with _Bar(console) as bar:
+    with counting_bar(console) as bar:
         for name, network in networks:
-            batches = bar.counted(name, evaluation_batches(setup.data, setup.data.test), len(setup.data.test))
+            task = bar.add_task(f"accuracy, {name}", total=len(setup.data.test))
+            batches = _counted(bar, task, evaluation_batches(setup.data, setup.data.test))
             found[name] = score(network, LOSSES[setup.config.training.loss], batches).accuracy
     return AccuracyEntry(
         trained=found["as trained"],
@@ -130,31 +132,8 @@ def _measure_cost(
     )
 
 
-@final
-class _Bar:
-    """A progress bar for batches, where people read."""
-
-    def __init__(self, console: Console | None) -> None:
-        self._progress = Progress(
-            TextColumn("accuracy, {task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=console is None or not console.is_terminal,
-        )
-
-    def __enter__(self) -> "_Bar":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def counted(self, name: str, batches: Iterator[Batch], total: int) -> Iterator[Batch]:
-        """Return the batches, each counted when the next is asked for."""
-        task = self._progress.add_task(name, total=total)
-        for batch in batches:
-            yield batch
-            self._progress.advance(task, len(batch[1]))
+def _counted(bar: Progress, task: TaskID, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Return batches, each counted when the next is asked for."""
+    for batch in batches:
+        yield batch
+        bar.advance(task, len(batch[1]))

@@ -12,7 +12,6 @@ from typing import Any, Final, final
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from circuits.arrays import Floats, Indices
 from circuits.block_layout import build
@@ -22,6 +21,7 @@ from netlists.lowering import lower
 from netlists.netlist import Netlist
 
 from ..files import format_json, write_atomically
+from ..progress import counting_bar
 from ..simulators.base import residual_tolerance_v
 from ..simulators.ngspice.program import find_ngspice_program, read_voltages, run_deck
 from .bundle import VERIFICATION, Bundle, open_bundle
@@ -119,17 +119,8 @@ def verify_bundle(folder: Path, *, console: Console | None = None, workers: int 
     find_ngspice_program()
     blocks = [_read(bundle, entry) for entry in bundle.manifest.blocks]
     work = [(block, sample) for block in blocks for sample in block.entry.samples]
-    progress = Progress(
-        TextColumn("ngspice -b"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=console is None or not console.is_terminal,
-    )
-    with progress, ThreadPoolExecutor(max_workers=workers) as pool:
-        task = progress.add_task("", total=len(work))
+    with counting_bar(console) as progress, ThreadPoolExecutor(max_workers=workers) as pool:
+        task = progress.add_task("ngspice -b", total=len(work))
         found = []
         try:
             for voltage_v in pool.map(lambda item: _run(bundle, *item), work):

@@ -85,7 +85,7 @@ def _run_in_server(deck: StreamedDeck, drives: NDArray[np.float64], timeout_s: f
         raise _end_soon(TIMEOUT_EXIT_CODE) from None
     except WorkerError as error:
         raise _end_soon(DEAD_LIBRARY_EXIT_CODE) from error
-    except BaseException:
+    except BaseException:  # an interrupt, too: whoever waits for the turn must get it
         _turn.release()
         raise
     finally:
