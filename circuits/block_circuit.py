@@ -12,6 +12,8 @@ import numpy as np
 from .arrays import Floats, Indices
 from .circuit import Circuit
 from .crossbar import Crossbar, UnitNodes
+from .cubic_branches import cubic_branches
+from .drive_errors import DriveErrors
 from .energy_block import Drive, EnergyBlock, Polarity
 from .errors import CircuitError
 
@@ -29,7 +31,9 @@ class BlockCircuit:
         bias: nodes of the bias row at +-v_unit; None where no layer has a bias.
         crossbars: trainable crossbars in order: w1 (voltage drive), w2, ..., then b1, b2, ...
         leak_devices: [n] resistor index of the leaks.
-        image: [n_nodes] mirror image of each node; empty with single polarity.
+        image: [n_nodes] mirror image of each node; empty with single polarity, and where a block as made is not as it
+            was designed.
+        drive_errors: gain and offset of the driven sources; None where they give what they are asked.
     """
 
     block: EnergyBlock
@@ -40,6 +44,7 @@ class BlockCircuit:
     crossbars: tuple[Crossbar, ...]
     leak_devices: Indices
     image: Indices
+    drive_errors: DriveErrors | None = None
 
     def program(self, plus: Mapping[str, Floats], minus: Mapping[str, Floats]) -> Floats:
         """Return the conductance of every device.
@@ -70,7 +75,7 @@ class BlockCircuit:
         return conductance_s
 
     def drives(self, x: Floats, nudge: Floats | None = None) -> Floats:
-        """Return the values of the driven sources.
+        """Return the values of the driven sources, errors of the sources included.
 
         Equation: inputs +-v_unit x (or +-g_unit v_unit x as currents into p and n); nudge g_unit v_unit beta ds drawn
         from p and pushed into n.
@@ -85,6 +90,16 @@ class BlockCircuit:
         Raises:
             CircuitError: for a wrong shape.
         """
+        asked = self._asked(x, nudge)
+        return asked if self.drive_errors is None else self.drive_errors.applied(asked)
+
+    def drive_change(self, nudge: Floats) -> Floats:
+        """Return by how much a nudge changes the driven sources, [batch, n_drives] V then A; see `drives`."""
+        asked = self._asked(np.zeros((len(nudge), self.block.n_inputs)), nudge)
+        return asked if self.drive_errors is None else self.drive_errors.applied_change(asked)
+
+    def _asked(self, x: Floats, nudge: Floats | None) -> Floats:
+        """Return what the driven sources are asked for."""
         block = self.block
         if x.ndim != 2 or x.shape[1] != block.n_inputs:
             raise CircuitError(
@@ -111,20 +126,55 @@ class BlockCircuit:
     def input_currents(self, conductance_s: Floats, voltage_v: Floats) -> Floats:
         """Return what the input sources deliver, i = (i_p - i_n) / (2 g_unit v_unit), [batch, n_inputs].
 
-        Equation: i_k = sum over the row's devices of g (v_row - v_column); also where the row was folded away. With
-        single polarity i / (g_unit v_unit). It is dE/dx of a voltage-driven input.
+        Equation: i_k = sum over the row's devices of g (V + k3 V^3), V = v_row - v_column; also where the row was
+        folded away. With single polarity i / (g_unit v_unit). It is dE/dx of a voltage-driven input.
 
         Args:
             conductance_s: [n_resistors] S.
-            voltage_v: [batch, n_nodes] V — or any change of it.
+            voltage_v: [batch, n_nodes] V.
 
         Raises:
             CircuitError: if the block is not voltage-driven.
         """
+        cubic = cubic_branches(self.circuit)
+        excess_a = None
+        if cubic is not None and self.inputs is not None:
+            excess_a = cubic.restricted_to(self.inputs.nodes).leaving(conductance_s, voltage_v)
+        return self._input_currents(conductance_s, voltage_v, excess_a)
+
+    def input_current_response(
+        self, conductance_s: Floats, mean_v: Floats, response_v: Floats, change_v: Floats | None
+    ) -> Floats:
+        """Return by how much two phases' input currents differ, over beta2 - beta1: [batch, n_inputs].
+
+        Equation: sum over the row's devices of g R [1 + k3 (3 M^2 + D^2/4)], since V2^3 - V1^3 = D (3 M^2 + D^2/4).
+
+        Args:
+            conductance_s: [n_resistors] S.
+            mean_v: [batch, n_nodes] V — mean of the phases, M across a device.
+            response_v: [batch, n_nodes] V — their difference over beta2 - beta1, R across a device.
+            change_v: [batch, n_nodes] V — their difference itself, D across a device; None where it is infinitely
+                small, or where every device is linear.
+
+        Raises:
+            CircuitError: if the block is not voltage-driven.
+        """
+        cubic = cubic_branches(self.circuit)
+        excess_a = None
+        if cubic is not None and self.inputs is not None:
+            at_inputs = cubic.restricted_to(self.inputs.nodes)
+            excess_a = at_inputs.leaving_response(conductance_s, mean_v, response_v, change_v)
+        return self._input_currents(conductance_s, response_v, excess_a)
+
+    def _input_currents(self, conductance_s: Floats, voltage_v: Floats, excess_a: Floats | None) -> Floats:
+        """Return currents of the inputs from the linear law, plus what leaves each node beyond it."""
         if self.inputs is None:
             raise CircuitError(f"block '{self.block.name}' is current-driven; it has no input sources to read")
         crossbar = next(crossbar for crossbar in self.crossbars if crossbar.rows is self.inputs)
         i_p, i_n = crossbar.row_currents(conductance_s, voltage_v)
+        if excess_a is not None:
+            i_p = i_p + excess_a[:, self.inputs.p]
+            i_n = None if i_n is None or self.inputs.n is None else i_n + excess_a[:, self.inputs.n]
         unit_a = self.block.g_unit_s * self.block.v_unit_v
         return i_p / unit_a if i_n is None else (i_p - i_n) / (2.0 * unit_a)
 

@@ -25,7 +25,7 @@ class CircuitBuilder:
         self._gmin_s = gmin_s
         self._nodes: dict[str, int] = {"0": 0}
         self._models: dict[DiodeModel, int] = {}
-        self._resistors: list[tuple[str, int, int, float]] = []
+        self._resistors: list[tuple[str, int, int, float, float]] = []
         self._diodes: list[tuple[str, int, int, int]] = []
         self._voltage: list[tuple[str, int, int, float, bool]] = []
         self._current: list[tuple[str, int, int, float, bool]] = []
@@ -36,9 +36,11 @@ class CircuitBuilder:
             raise CircuitError(f"circuit '{self._name}': '{name}' cannot name a node")
         return self._nodes.setdefault(name, len(self._nodes))
 
-    def resistor(self, name: str, a: str, b: str, conductance_s: float) -> "CircuitBuilder":
-        """Add a conductance between two nodes."""
-        self._resistors.append((name, self._node(a), self._node(b), conductance_s))
+    def resistor(
+        self, name: str, a: str, b: str, conductance_s: float, *, k3_per_v2: float | None = None
+    ) -> "CircuitBuilder":
+        """Add a conductance between two nodes; with k3 its current is g (V + k3 V^3)."""
+        self._resistors.append((name, self._node(a), self._node(b), conductance_s, k3_per_v2 or 0.0))
         return self
 
     def diode(self, name: str, anode: str, cathode: str, model: DiodeModel) -> "CircuitBuilder":
@@ -76,7 +78,11 @@ class CircuitBuilder:
             name=self._name,
             nodes=tuple(self._nodes),
             resistors=Resistors(
-                names=r[0], a=frozen_indices(r[1]), b=frozen_indices(r[2]), conductance_s=frozen_floats(r[3])
+                names=r[0],
+                a=frozen_indices(r[1]),
+                b=frozen_indices(r[2]),
+                conductance_s=frozen_floats(r[3]),
+                k3_per_v2=frozen_floats(r[4]),
             ),
             diodes=Diodes(
                 names=d[0],

@@ -91,12 +91,30 @@ class Circuit:
         """Number of driven sources: voltage sources first, then current sources."""
         return len(self.driven_voltage_sources) + len(self.driven_current_sources)
 
+    @property
+    def has_cubic(self) -> bool:
+        """Whether any resistor has a cubic current law, so that it is not linear."""
+        return len(self.resistors.k3_per_v2) > 0
+
     def with_conductances(self, conductance_s: npt.ArrayLike) -> "Circuit":
         """Return the same circuit with other conductances ([n_resistors] S)."""
-        r = self.resistors
-        return replace(
-            self, resistors=Resistors(names=r.names, a=r.a, b=r.b, conductance_s=frozen_floats(conductance_s))
-        )
+        return replace(self, resistors=replace(self.resistors, conductance_s=frozen_floats(conductance_s)))
+
+    def with_cubic(self, k3_per_v2: npt.ArrayLike) -> "Circuit":
+        """Return the same circuit with resistors of the law I = g (V + k3 V^3).
+
+        Args:
+            k3_per_v2: [n_resistors] 1/V^2, or one for all; zero for a linear device.
+
+        Raises:
+            CircuitError: for a wrong shape.
+        """
+        n, k3 = len(self.resistors), np.asarray(k3_per_v2, dtype=np.float64)
+        if k3.shape not in {(), (n,)}:
+            raise CircuitError(
+                f"circuit '{self.name}': k3 of shape {k3.shape}; give one number, or [{n}] in 1/V^2, one a resistor"
+            )
+        return replace(self, resistors=replace(self.resistors, k3_per_v2=np.broadcast_to(k3, (n,))))
 
     def with_drives(self, drives: npt.ArrayLike) -> "Circuit":
         """Return the same circuit with one sample's drives ([n_drives] V then A) as its source values."""

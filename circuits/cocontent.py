@@ -1,12 +1,13 @@
 """Co-content, the function that the operating point minimises, and its derivative by each kind of parameter.
 
-F(v) = sum_R g/2 (va - vb)^2 + sum_D int I_D dv - sum_I I (v_end - v_start). With everything else fixed dF/dv = 0 is
-Kirchhoff's current law (Millar 1951), and equilibrium propagation needs dF/dp of each parameter p only, which is local.
+F(v) = sum_R g [V^2/2 + k3 V^4/4] + sum_D int I_D dv - sum_I I (v_end - v_start). With everything else fixed dF/dv = 0
+is Kirchhoff's current law (Millar 1951), and equilibrium propagation needs dF/dp of each parameter p only, which is
+local.
 """
 
 import numpy as np
 
-from .arrays import Floats
+from .arrays import Floats, Indices
 from .circuit import Circuit, diode_columns
 from .diode import junction_cocontent, junction_current, junction_voltage
 
@@ -34,7 +35,10 @@ def cocontent(circuit: Circuit, conductance_s: Floats, drives: Floats, voltage_v
     Source: Millar 1951, "Some general theorems for non-linear systems possessing resistance".
     """
     r, d, i = circuit.resistors, circuit.diodes, circuit.current_sources
-    total = branch_voltages(r.a, r.b, voltage_v) ** 2 @ conductance_s / 2
+    square = branch_voltages(r.a, r.b, voltage_v) ** 2
+    total = square @ conductance_s / 2
+    if circuit.has_cubic:
+        total = total + square**2 @ (conductance_s * r.k3_per_v2) / 4
     if len(d):
         i_s, n_vt, r_s = diode_columns(circuit)
         junction = junction_voltage(branch_voltages(d.anode, d.cathode, voltage_v), i_s, n_vt, r_s, circuit.gmin_s)
@@ -47,8 +51,11 @@ def cocontent(circuit: Circuit, conductance_s: Floats, drives: Floats, voltage_v
 
 
 def conductance_derivative(circuit: Circuit, voltage_v: Floats) -> Floats:
-    """Return dF/dg of every resistor: 1/2 (va - vb)^2, [batch, n_resistors] V^2."""
-    return branch_voltages(circuit.resistors.a, circuit.resistors.b, voltage_v) ** 2 / 2
+    """Return dF/dg of every resistor: V^2/2 + k3 V^4/4 with V = va - vb, [batch, n_resistors] V^2."""
+    square = branch_voltages(circuit.resistors.a, circuit.resistors.b, voltage_v) ** 2
+    if circuit.has_cubic:
+        return square / 2 + circuit.resistors.k3_per_v2 * square**2 / 4
+    return square / 2
 
 
 def current_source_derivative(circuit: Circuit, voltage_v: Floats) -> Floats:
@@ -59,23 +66,41 @@ def current_source_derivative(circuit: Circuit, voltage_v: Floats) -> Floats:
     return -branch_voltages(circuit.current_sources.end, circuit.current_sources.start, voltage_v)
 
 
-def response_gradient(circuit: Circuit, mean_v: Floats, response_v: Floats) -> Floats:
+def response_gradient(
+    circuit: Circuit,
+    mean_v: Floats,
+    response_v: Floats,
+    change_v: Floats | None = None,
+    *,
+    devices: Indices | None = None,
+) -> Floats:
     """Return the gradient of the loss by every conductance, summed over the batch.
 
-    Equation: dL/dg = D[1/2 (va - vb)^2] / (beta2 - beta1) = (ma - mb)(ra - rb), with m the mean of the two phases and
-    r their difference over beta2 - beta1. With m = v* and r = -lambda it is implicit differentiation.
+    Equation: dL/dg = D[V^2/2 + k3 V^4/4] / (beta2 - beta1) = M R [1 + k3 (M^2 + D^2/4)], with M the mean of the two
+    phases across the device, D their difference and R = D / (beta2 - beta1). With M = V*, D = 0 and R that of -lambda
+    it is implicit differentiation.
 
     Args:
         circuit: the circuit.
         mean_v: [batch, n_nodes] V — mean of the two phases.
         response_v: [batch, n_nodes] V — difference of the phases per unit of beta.
+        change_v: [batch, n_nodes] V — difference of the phases itself; None where it is infinitely small, or where
+            every resistor is linear.
+        devices: [n] index of the resistors that are asked for; None for all.
 
     Returns:
-        [n_resistors] loss per S.
+        [n_resistors] loss per S, or [n].
 
-    Source: Scellier & Bengio 2017 eq. 13 with F in place of E; Kendall 2020.
+    Source: Scellier & Bengio 2017 eq. 13 with F in place of E; Kendall 2020. V2^4 - V1^4 = 4 M D (M^2 + D^2/4).
     """
     r = circuit.resistors
-    return np.asarray(
-        (branch_voltages(r.a, r.b, mean_v) * branch_voltages(r.a, r.b, response_v)).sum(axis=0),
-    )
+    chosen = slice(None) if devices is None else devices
+    a, b = r.a[chosen], r.b[chosen]
+    mean = branch_voltages(a, b, mean_v)
+    product = mean * branch_voltages(a, b, response_v)
+    if circuit.has_cubic:
+        square = mean * mean
+        if change_v is not None:
+            square += branch_voltages(a, b, change_v) ** 2 / 4
+        product *= 1.0 + r.k3_per_v2[chosen] * square
+    return np.asarray(product.sum(axis=0))

@@ -164,6 +164,15 @@ class ConvolutionWiring(AbstractWiring):
         """Return each pair's entry of the kernel, [n_pairs]."""
         return np.asarray(weights.ravel()[self.weight])
 
+    def gather(self, pairs: Floats) -> Floats:
+        """Return the sum over the places where each entry of the kernel is, of the kernel's shape."""
+        return np.asarray(np.bincount(self.weight, pairs, prod(self.shape)), dtype=np.float64).reshape(self.shape)
+
+    @property
+    def pairs_per_weight(self) -> Floats:
+        """Number of places of each entry, less at the edges of a padded image."""
+        return self.gather(np.ones(len(self.weight)))
+
     def product(self, m_i: Floats, r_i: Floats, m_j: Floats, r_j: Floats) -> Floats:
         """Return the sum over the batch and every place of the kernel, of the kernel's shape."""
         before, after = (-1, *self.convolution.input_shape), (-1, *self.convolution.output_shape)

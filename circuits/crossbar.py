@@ -25,6 +25,11 @@ class UnitNodes:
     def __len__(self) -> int:
         return len(self.p)
 
+    @property
+    def nodes(self) -> Indices:
+        """All nodes, those of p first."""
+        return self.p if self.n is None else np.concatenate([self.p, self.n])
+
     def state(self, voltage_v: Floats, v_unit_v: float) -> Floats:
         """Return s = (v_p - v_n) / (2 v_unit), or v / v_unit with single polarity: [batch, n_units]."""
         if self.n is None:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import final
 
+import numpy as np
+
 from .arrays import (
     Flags,
     Floats,
@@ -29,19 +31,23 @@ def _check_lengths(kind: str, **columns: int) -> None:
 @final
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Resistors:
-    """Linear conductances.
+    """Conductances, linear or with a cubic current law.
+
+    Equation: I = g (V + k3 V^3).
 
     Args:
         names: [n] device names: a tuple, or names computed when they are asked for (circuits.names).
         a: [n] index of the first node.
         b: [n] index of the second node.
-        conductance_s: [n] S.
+        conductance_s: [n] S — g.
+        k3_per_v2: [n] 1/V^2 — k3; empty where every resistor is linear, and a column of zeros becomes empty.
     """
 
     names: Sequence[str] = ()
     a: Indices = field(default_factory=no_indices)
     b: Indices = field(default_factory=no_indices)
     conductance_s: Floats = field(default_factory=no_floats)
+    k3_per_v2: Floats = field(default_factory=no_floats)
 
     def __post_init__(self) -> None:
         if not isinstance(self.names, AbstractNames):
@@ -49,10 +55,19 @@ class Resistors:
         object.__setattr__(self, "a", frozen_indices(self.a))
         object.__setattr__(self, "b", frozen_indices(self.b))
         object.__setattr__(self, "conductance_s", frozen_floats(self.conductance_s))
-        _check_lengths("resistors", names=len(self.names), a=len(self.a), b=len(self.b), value=len(self.conductance_s))
+        columns = {"names": len(self.names), "a": len(self.a), "b": len(self.b), "value": len(self.conductance_s)}
+        if len(self.k3_per_v2):
+            columns["k3_per_v2"] = len(self.k3_per_v2)
+        _check_lengths("resistors", **columns)
+        object.__setattr__(self, "k3_per_v2", frozen_floats(self.k3_per_v2) if np.any(self.k3_per_v2) else no_floats())
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def cubic(self) -> Indices:
+        """[n] index of the resistors that are not linear."""
+        return np.flatnonzero(self.k3_per_v2)
 
 
 @final

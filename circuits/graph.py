@@ -14,6 +14,7 @@ def to_networkx(circuit: Circuit) -> "nx.MultiGraph[str]":
 
     Returns:
         a graph whose edge keys are (kind, name) and whose edge attribute `value` is in S, V, A or F (None for diodes).
+        A cubic resistor's edge has `k3_per_v2`, too.
     """
     graph: nx.MultiGraph[str] = nx.MultiGraph(name=circuit.name)
     graph.add_nodes_from((name, {"label": label}) for name, label in zip(circuit.nodes, circuit.labels, strict=True))
@@ -29,4 +30,8 @@ def to_networkx(circuit: Circuit) -> "nx.MultiGraph[str]":
         start, end = terminals(group)
         for name, a, b, value in zip(group.names, start.tolist(), end.tolist(), column, strict=True):
             graph.add_edge(circuit.nodes[a], circuit.nodes[b], (kind, name), kind=kind, name=name, value=value)
+    r = circuit.resistors
+    for k in r.cubic.tolist():
+        edge = graph.edges[circuit.nodes[r.a[k]], circuit.nodes[r.b[k]], ("resistor", r.names[k])]
+        edge["k3_per_v2"] = float(r.k3_per_v2[k])
     return graph

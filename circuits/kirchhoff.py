@@ -11,6 +11,7 @@ from scipy import sparse
 
 from .arrays import Floats, Indices
 from .circuit import Circuit, diode_columns
+from .cubic_branches import CubicBranches, cubic_branches
 from .diode import junction_current, junction_voltage
 from .topology import NONE, Topology, incidence_matrix, laplacian
 
@@ -76,6 +77,9 @@ def leaving_currents(circuit: Circuit, conductance_s: Floats, drives: Floats, vo
         [batch, n_nodes] A.
     """
     leaving = times_rows(laplacian(circuit, conductance_s), voltage_v)
+    cubic = cubic_branches(circuit)
+    if cubic is not None:
+        leaving = leaving + cubic.leaving(conductance_s, voltage_v)
     if len(circuit.diodes):
         current, _ = diode_currents(circuit, voltage_v)
         branches = incidence_matrix(circuit, circuit.diodes.anode, circuit.diodes.cathode)
@@ -97,12 +101,14 @@ class KirchhoffLaw:
         spread: [n_unknowns, n_nodes] T^T.
         diode_branches: [n_unknowns, n_diodes] T^T A_d^T.
         source_branches: [n_unknowns, n_current_sources] T^T A_i^T.
+        cubic: the resistors that are not linear; None where all are.
     """
 
     topology: Topology
     spread: sparse.csr_array
     diode_branches: sparse.csr_array
     source_branches: sparse.csr_array
+    cubic: CubicBranches | None
 
     def program(self, conductance_s: Floats) -> "KirchhoffProgram":
         """Put conductances in, [n_resistors] S."""
@@ -112,6 +118,7 @@ class KirchhoffLaw:
         total += np.bincount(r.b, np.abs(conductance_s), circuit.n_nodes)
         return KirchhoffProgram(
             law=self,
+            conductance_s=conductance_s.copy(),
             rows=dense_if_filled(self.spread @ laplacian(circuit, conductance_s)),
             magnitude_s=self.spread @ total,
         )
@@ -124,19 +131,21 @@ class KirchhoffProgram:
 
     Args:
         law: of the topology.
+        conductance_s: [n_resistors] S.
         rows: [n_unknowns, n_nodes] S — T^T A^T diag(g) A.
         magnitude_s: [n_unknowns] S — sum of |g| at each unknown.
     """
 
     law: KirchhoffLaw
+    conductance_s: Floats
     rows: Floats | sparse.csr_array
     magnitude_s: Floats
 
     def residual(self, drives: Floats, voltage_v: Floats, *, voltage_tolerance_v: float | Floats) -> KirchhoffResidual:
         """Return how far node voltages are from obeying Kirchhoff's current law.
 
-        Equation: r = T^T [A^T diag(g) A v + A_d^T I_d - i_sources]; tolerance per node = dv * (sum |g| + sum g_d),
-        since a voltage tolerance dv does not by itself bound a current.
+        Equation: r = T^T [A^T diag(g) A v + A_c^T g k3 V^3 + A_d^T I_d - i_sources]; tolerance per node =
+        dv * (sum |g| + sum 3 g k3 V^2 + sum g_d), since a voltage tolerance dv does not by itself bound a current.
 
         Args:
             drives: [batch, n_drives] V then A.
@@ -157,6 +166,9 @@ class KirchhoffProgram:
         ):  # nonsense voltages are judged, not warned about
             leaving = times_rows(self.rows, voltage_v)
             scale = np.repeat(self.magnitude_s[np.newaxis], batch, axis=0)
+            if self.law.cubic is not None:
+                leaving = leaving + times_rows(self.law.spread, self.law.cubic.leaving(self.conductance_s, voltage_v))
+                scale = scale + times_rows(self.law.spread, self.law.cubic.slope(self.conductance_s, voltage_v))
             if len(circuit.diodes):
                 current, g_d = diode_currents(circuit, voltage_v)
                 leaving = leaving + times_rows(self.law.diode_branches, current)
@@ -188,6 +200,7 @@ def kirchhoff_law(topology: Topology) -> KirchhoffLaw:
         spread=spread,
         diode_branches=(spread @ incidence_matrix(circuit, d.anode, d.cathode).T).tocsr(),
         source_branches=(spread @ incidence_matrix(circuit, i.start, i.end).T).tocsr(),
+        cubic=cubic_branches(circuit),
     )
 
 

@@ -37,7 +37,7 @@ def check_names(circuit: Circuit) -> None:
 
 
 def check_conductances(circuit: Circuit, conductance_s: Floats) -> None:
-    """Raise CircuitError for a conductance that is not finite or, in a passive circuit, not above zero.
+    """Raise CircuitError for a conductance that is not finite or, in a passive circuit or cubic device, not positive.
 
     Args:
         circuit: the wiring.
@@ -59,6 +59,12 @@ def check_conductances(circuit: Circuit, conductance_s: Floats) -> None:
         raise CircuitError(
             f"circuit '{circuit.name}': conductance of {_place(circuit, circuit.resistors, k)} is "
             f"{conductance_s[k]:g} S ({int(wrong.sum())} such); give a finite value above zero"
+        )
+    for k in np.flatnonzero(conductance_s[cubic := circuit.resistors.cubic] < 0)[:1]:
+        raise CircuitError(
+            f"circuit '{circuit.name}': {_place(circuit, circuit.resistors, int(cubic[k]))} has k3 = "
+            f"{circuit.resistors.k3_per_v2[cubic[k]]:g} /V^2 and a conductance of {conductance_s[cubic[k]]:g} S; an "
+            "active element with a cubic law has no unique equilibrium, so make it linear"
         )
 
 
@@ -82,8 +88,14 @@ def check_drives(circuit: Circuit, drives: Floats) -> None:
 
 
 def check_values(circuit: Circuit) -> None:
-    """Raise CircuitError for a conductance, source, capacitance or temperature that is not physical."""
+    """Raise CircuitError for a conductance, k3, source, capacitance or temperature that is not physical."""
     check_conductances(circuit, circuit.resistors.conductance_s)
+    k3 = circuit.resistors.k3_per_v2
+    for k in np.flatnonzero(~(np.isfinite(k3) & (k3 >= 0)))[:1]:
+        raise CircuitError(
+            f"circuit '{circuit.name}': k3 of {_place(circuit, circuit.resistors, int(k))} is {k3[k]:g} /V^2; give a "
+            "finite value, zero (linear) or more"
+        )
     for group, values in (
         (circuit.voltage_sources, circuit.voltage_sources.voltage_v),
         (circuit.current_sources, circuit.current_sources.current_a),

@@ -35,6 +35,15 @@ class AbstractWiring(ABC):
         """Return the weight of every pair, of the shape of `pairs`, from weights of `shape`."""
 
     @abstractmethod
+    def gather(self, pairs: Floats) -> Floats:
+        """Return the sum over the pairs of each weight, of `shape`, from values of the shape of `pairs`."""
+
+    @property
+    @abstractmethod
+    def pairs_per_weight(self) -> Floats:
+        """Number of pairs of each weight, of `shape`."""
+
+    @abstractmethod
     def product(self, m_i: Floats, r_i: Floats, m_j: Floats, r_j: Floats) -> Floats:
         """Return sum over the batch and a weight's pairs of (m_i - m_j)(r_i - r_j), of the shape of the weights.
 
@@ -85,6 +94,15 @@ class DenseWiring(AbstractWiring):
         """Return the weights: each has one pair."""
         return weights
 
+    def gather(self, pairs: Floats) -> Floats:
+        """Return the values: each weight has one pair."""
+        return pairs
+
+    @property
+    def pairs_per_weight(self) -> Floats:
+        """One each."""
+        return np.ones(self.shape)
+
     def product(self, m_i: Floats, r_i: Floats, m_j: Floats, r_j: Floats) -> Floats:
         """Return the sum over the batch, [n_rows, n_columns]."""
         own_i = (m_i * r_i).sum(axis=0)[:, np.newaxis]
@@ -131,10 +149,19 @@ class SharedBiasWiring(AbstractWiring):
         """Return each channel's weight at all its positions, [1, channels * positions]."""
         return np.repeat(weights, self.positions, axis=1)
 
+    def gather(self, pairs: Floats) -> Floats:
+        """Return the sum over each channel's positions, [1, channels]."""
+        return np.asarray(pairs.reshape(1, self.channels, self.positions).sum(axis=2))
+
+    @property
+    def pairs_per_weight(self) -> Floats:
+        """As many as a channel has positions."""
+        return np.full(self.shape, float(self.positions))
+
     def product(self, m_i: Floats, r_i: Floats, m_j: Floats, r_j: Floats) -> Floats:
         """Return the sum over the batch and each channel's positions, [1, channels]."""
         each = self._devices.product(m_i, r_i, m_j, r_j)
-        return np.asarray(each.reshape(1, self.channels, self.positions).sum(axis=2))
+        return self.gather(each)
 
     def row_currents(self, g: Floats, v_i: Floats, v_j: Floats) -> Floats:
         """Return the current that leaves the row, [batch, 1]."""

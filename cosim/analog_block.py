@@ -8,7 +8,7 @@ import copy
 import math
 from collections.abc import Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
 import torch
@@ -16,13 +16,17 @@ from torch import Tensor, nn
 
 from circuits.arrays import Floats
 from circuits.block_circuit import BlockCircuit
-from circuits.block_layout import build
 from circuits.choices import chosen
 from circuits.convolution import format_shape
+from circuits.devices.program_and_verify import VerifyReport
 from circuits.energy_block import EnergyBlock, Polarity
+from circuits.fabrication import fabricate
+from circuits.nonidealities import NonIdealities
+from circuits.weight_means import mean_weights
 
 from .conductance import Conductance
-from .converters import Converters, Ranges
+from .converters import Converters, ConverterState
+from .device_state import DEVICE_BUFFERS, DeviceState
 from .errors import BlockError
 from .phase_settings import PhaseSettings
 from .phases import FreePhase, Gradients, NudgeResponse, Phases
@@ -76,6 +80,9 @@ class AnalogBlock(nn.Module):
         gradient: equilibrium propagation, or implicit differentiation.
         generator: randomness of the initial weights; torch's default generator if left out.
         relaxation: how far the circuit is reduced, and the deck's tolerances.
+        nonidealities: of the block as made; None for the block as designed. Devices of crossbars take what the weights
+            ask for as well as they can, at each forward after the weights changed; with updates by pulses the weights
+            are then what the devices hold on average.
 
     Source: Nest & Ernoult 2024, algorithms 1 and 2.
     """
@@ -90,6 +97,7 @@ class AnalogBlock(nn.Module):
         gradient: Gradient = Gradient.EP,
         generator: torch.Generator | None = None,
         relaxation: RelaxationOptions | None = None,
+        nonidealities: NonIdealities | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(simulator, AbstractSimulator):
@@ -104,18 +112,24 @@ class AnalogBlock(nn.Module):
         self.converters = converters or Converters()
         self.gradient = gradient
         self.relaxation_options = relaxation or RelaxationOptions()
-        self.circuit: BlockCircuit = build(block)
+        self.nonidealities = nonidealities
+        self.circuit: BlockCircuit = fabricate(block, nonidealities)
         self.g_plus = nn.ParameterDict()
         self.g_minus = nn.ParameterDict()
         self._initialise(generator)
-        ranges = Ranges()
-        self.register_buffer("converter_ranges", torch.from_numpy(ranges.values))
+        state = ConverterState()
+        self.register_buffer("converter_ranges", torch.from_numpy(state.values))
+        self._devices: DeviceState | None = None
+        if nonidealities is not None and nonidealities.devices is not None:
+            self._devices = DeviceState(self.circuit, nonidealities.devices)
+            for name in DEVICE_BUFFERS:
+                self.register_buffer(f"devices_{name}", torch.from_numpy(getattr(self._devices, name).copy()))
         self._phases = Phases(
             self.circuit,
             Relaxation(self.circuit.circuit, self.circuit.image, simulator, self.relaxation_options),
             self.settings,
             self.converters,
-            ranges,
+            state,
             self.relaxation_options.solver,
         )
         self._report: tuple[ProgrammingReport, tuple[int, ...]] | None = None  # with the versions of the parameters
@@ -134,6 +148,7 @@ class AnalogBlock(nn.Module):
         converters: Converters | None = None,
         gradient: Gradient | None = None,
         relaxation: RelaxationOptions | None = None,
+        nonidealities: NonIdealities | None = None,
     ) -> "AnalogBlock":
         """Return the circuit of a trained module, its conductances programmed.
 
@@ -149,6 +164,7 @@ class AnalogBlock(nn.Module):
             converters: DACs and ADCs on every crossing.
             gradient: equilibrium propagation, or implicit differentiation.
             relaxation: how far the circuit is reduced, and the deck's tolerances.
+            nonidealities: of the block as made.
 
         Raises:
             ProgrammingError: for another module, such as linear and tanh layers, with the reason; for weights that are
@@ -166,6 +182,7 @@ class AnalogBlock(nn.Module):
             gradient=gradient or (own.gradient if own is not None else Gradient.EP),
             generator=torch.Generator(),
             relaxation=relaxation or (own and own.relaxation_options),
+            nonidealities=nonidealities or (own and own.nonidealities),
         )
         made.take_programmed(programmed, module)
         return made.train(module.training)
@@ -265,11 +282,50 @@ class AnalogBlock(nn.Module):
             )
 
     def conductances(self) -> Floats:
-        """Return every device's conductance, [n_resistors] S.
+        """Return every device's conductance, [n_resistors] S: what it holds once the weights are written.
 
         Raises:
             BlockError: for a weight that is not finite or outside the window.
         """
+        asked_s = self._asked()
+        return asked_s if self._devices is None else self._devices.held(self._write(self._devices, asked_s))
+
+    def _write(self, devices: DeviceState, asked_s: Floats) -> Floats:
+        """Write what the weights ask for, and return what they ask for then: pulses move weights as devices move."""
+        for name in DEVICE_BUFFERS:
+            getattr(devices, name)[:] = self.get_buffer(f"devices_{name}").cpu().numpy()
+        if devices.write(asked_s):
+            if devices.weights_follow:
+                means = mean_weights(self.circuit, devices.held(asked_s))
+                with torch.no_grad():
+                    for group, values in zip((self.g_plus, self.g_minus), means, strict=True):
+                        for name, parameter in group.items():
+                            parameter.copy_(torch.from_numpy(values[name])).clamp_(*self.block.window)
+                asked_s = self._asked()
+                devices.asked(asked_s)
+            self._store_devices(devices)
+        return asked_s
+
+    def forget_devices(self) -> None:
+        """Forget what the devices hold, so that the next forward writes them for the first time."""
+        if self._devices is not None:
+            self.get_buffer("devices_counts").zero_()
+
+    def _store_devices(self, devices: DeviceState) -> None:
+        for name in DEVICE_BUFFERS:
+            self.get_buffer(f"devices_{name}").copy_(torch.from_numpy(getattr(devices, name)))
+
+    def _read(self) -> Floats:
+        """Return what the circuit's conductances are now, [n_resistors] S, with devices drifted and noisy."""
+        asked_s = self._asked()
+        if self._devices is None:
+            return asked_s
+        now_s = self._devices.now(self._write(self._devices, asked_s), learn=self.training)
+        self._store_devices(self._devices)
+        return now_s
+
+    def _asked(self) -> Floats:
+        """Return the conductances that the weights ask for, [n_resistors] S."""
         values: list[dict[str, Floats]] = []
         low, high = self.block.window
         for sign, group in (("plus", self.g_plus), ("minus", self.g_minus)):
@@ -292,8 +348,8 @@ class AnalogBlock(nn.Module):
     def free_phase(self, x: Tensor) -> FreePhase:
         """Relax the free phase for an input, [batch, n_inputs]; `forward` with the equilibrium in hand."""
         ranges = self.get_buffer("converter_ranges")
-        self._phases.ranges.values[:] = ranges.double().cpu().numpy()
-        free = self._phases.free(self.conductances(), x.detach().double().cpu().numpy(), learn=self.training)
+        self._phases.state.values[:] = ranges.double().cpu().numpy()
+        free = self._phases.free(self._read(), x.detach().double().cpu().numpy(), learn=self.training)
         self._last_voltage_v = free.point.voltage_v
         self._clamped_share = self.circuit.clamped_share(free.point.voltage_v)
         self._store_ranges()
@@ -310,15 +366,35 @@ class AnalogBlock(nn.Module):
             )
         if self.gradient is Gradient.IMPLICIT:
             return self._phases.implicit(free, gradient, want_x=want_x)
+        conductances = None
+        if self._devices is not None and self._devices.draws_each_phase:
+            conductances = [self._read() for _ in range(self._phases.n_nudges)]
         result = self._phases.nudged(
-            free, gradient, want_x=want_x, learn=self.training, want_conductances=want_conductances
+            free,
+            gradient,
+            want_x=want_x,
+            learn=self.training,
+            want_conductances=want_conductances,
+            conductances=conductances,
         )
         self._store_ranges()
         return result
 
+    def train(self, mode: bool = True) -> "AnalogBlock":
+        """Set training or evaluation; the noise of an evaluation begins anew, so each gives the same."""
+        self._phases.state.begin_evaluation()
+        if self._devices is not None:
+            self._devices.begin_evaluation()
+        return super().train(mode)
+
     def _store_ranges(self) -> None:
         buffer = self.get_buffer("converter_ranges")
-        buffer.copy_(torch.from_numpy(self._phases.ranges.values))
+        buffer.copy_(torch.from_numpy(self._phases.state.values))
+
+    @property
+    def last_verified(self) -> VerifyReport | None:
+        """What the last write and verify took; None before the first, and where devices are written another way."""
+        return None if self._devices is None else self._devices.verified
 
     @property
     def counters(self) -> Counters:
@@ -352,8 +428,13 @@ class AnalogBlock(nn.Module):
         converters: Converters | None = None,
         gradient: Gradient | None = None,
         relaxation: RelaxationOptions | None = None,
+        nonidealities: NonIdealities | Literal["same"] | None = "same",
     ) -> "AnalogBlock":
-        """Return a copy with the same weights and other running options; what is left out stays."""
+        """Return a copy with the same weights and other running options; what is left out stays.
+
+        Devices hold in the copy what they hold here; others, or devices that are written otherwise, are written anew.
+        """
+        effects = self.nonidealities if nonidealities == "same" else nonidealities
         copied = AnalogBlock(
             self.block,
             simulator=simulator or self.simulator,
@@ -362,11 +443,16 @@ class AnalogBlock(nn.Module):
             gradient=gradient or self.gradient,
             generator=torch.Generator(),  # weights are replaced below; the global generator is left alone
             relaxation=relaxation or self.relaxation_options,
+            nonidealities=effects,
         )
         for own, other in ((self.g_plus, copied.g_plus), (self.g_minus, copied.g_minus)):
             for name, parameter in own.items():
                 other[name] = copy.deepcopy(parameter)
-        copied.register_buffer("converter_ranges", self.get_buffer("converter_ranges").clone())
+        kept = ["converter_ranges"]
+        if self._devices and copied._devices and copied._devices.use.is_written_as(self._devices.use):
+            kept += [f"devices_{name}" for name in DEVICE_BUFFERS]
+        for name in kept:
+            copied.register_buffer(name, self.get_buffer(name).clone())
         copied._report = None if self.report is None else (self.report, copied._versions())
         return copied.train(self.training)
 

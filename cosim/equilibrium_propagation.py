@@ -2,7 +2,8 @@
 
 Nudging by beta ds adds beta ds . s to the energy; for every parameter dL/dp = d/dbeta dE/dp at beta = 0. With the mean
 m and the response r = (v2 - v1) / (beta2 - beta1) of two phases, D[1/2 dv^2] / (beta2 - beta1) = dm dr exactly, so the
-estimate is written with m and r. Implicit differentiation is the same with m = v* and r = -H^-1 ds.
+estimate is written with m and r. Implicit differentiation is the same with m = v* and r = -H^-1 ds. Where devices are
+not linear the difference d = v2 - v1 counts by itself, too; it is zero in implicit differentiation.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import final
 
 from circuits.arrays import Floats
 from circuits.block_circuit import BlockCircuit
+from circuits.device_gradients import device_response_gradients
 from circuits.energy_block import Drive
 
 
@@ -21,10 +23,12 @@ class Response:
     Args:
         mean_v: [batch, n_nodes] V.
         response_v: [batch, n_nodes] V per unit of beta.
+        change_v: [batch, n_nodes] V — difference of the phases; None of implicit differentiation.
     """
 
     mean_v: Floats
     response_v: Floats
+    change_v: Floats | None = None
 
 
 def response(first_v: Floats, second_v: Floats, beta_first: float, beta_second: float, scale: Floats) -> Response:
@@ -42,15 +46,19 @@ def response(first_v: Floats, second_v: Floats, beta_first: float, beta_second: 
 
     Source: Scellier & Bengio 2017; centered: Laborieux et al. 2021.
     """
-    change = (second_v - first_v) * (scale / (beta_second - beta_first))[:, None]
-    return Response(mean_v=(first_v + second_v) / 2, response_v=change)
+    change_v = second_v - first_v
+    per_beta = (scale / (beta_second - beta_first))[:, None]
+    return Response(mean_v=(first_v + second_v) / 2, response_v=change_v * per_beta, change_v=change_v)
 
 
 def conductance_gradients(circuit: BlockCircuit, r: Response) -> dict[str, tuple[Floats, Floats | None]]:
     """Return dL/dG+ and dL/dG- of every crossbar by name, per g_unit, summed over the batch.
 
-    Equation: dL/dG = D[mean over the two devices of 1/2 (dv / v_unit)^2] / (beta2 - beta1).
+    Equation: dL/dG = D[mean over the two devices of 1/2 (dv / v_unit)^2] / (beta2 - beta1); with cubic devices of
+    (dv^2 / 2 + k3 dv^4 / 4) / v_unit^2.
     """
+    if circuit.circuit.has_cubic:
+        return device_response_gradients(circuit, r.mean_v, r.response_v, r.change_v)
     v_unit_v = circuit.block.v_unit_v
     return {
         crossbar.name: crossbar.response_gradient(r.mean_v, r.response_v, v_unit_v) for crossbar in circuit.crossbars
@@ -70,4 +78,4 @@ def input_gradient(circuit: BlockCircuit, conductance_s: Floats, r: Response) ->
     """
     if circuit.block.drive is Drive.CURRENT:
         return -circuit.layers[0].state(r.response_v, circuit.block.v_unit_v)
-    return circuit.input_currents(conductance_s, r.response_v)
+    return circuit.input_current_response(conductance_s, r.mean_v, r.response_v, r.change_v)

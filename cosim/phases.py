@@ -5,7 +5,7 @@ batch), read, estimate. It knows converters and equilibria; the training loop ab
 there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -16,7 +16,7 @@ from circuits.block_circuit import BlockCircuit
 from circuits.energy_block import Drive
 from netlists.netlist import SolverOptions
 
-from .converters import Converters, Crossing, Ranges, lsb
+from .converters import ConverterBanks, Converters, ConverterState, Crossing, lsb
 from .equilibrium_propagation import Response, conductance_gradients, input_gradient
 from .phase_settings import DifferenceRead, NudgeScaling, Nudging, ParameterRead, PhaseSettings
 from .reading import Counters, PhasePair, PhaseReader
@@ -33,13 +33,15 @@ class FreePhase:
 
     Args:
         conductance_s: [n_resistors] S.
-        x: [batch, n_inputs] input after the DAC.
+        x: [batch, n_inputs] input after the DAC, its errors included.
+        code: [batch, n_inputs] input as the digital side knows it: the DAC's codes.
         point: the equilibrium.
         outputs: [batch, n_outputs] states after the ADC.
     """
 
     conductance_s: Floats
     x: Floats
+    code: Floats
     point: OperatingPoint
     outputs: Floats
 
@@ -93,7 +95,7 @@ class Phases:
         relaxation: where it is relaxed.
         settings: how the phases are run.
         converters: DACs and ADCs.
-        ranges: full scales found from data.
+        state: full scales found from data, and how much noise was drawn.
         solver: tolerances of the simulator, for the check of the nudge's size.
     """
 
@@ -103,18 +105,19 @@ class Phases:
         relaxation: Relaxation,
         settings: PhaseSettings,
         converters: Converters,
-        ranges: Ranges,
+        state: ConverterState,
         solver: SolverOptions,
     ) -> None:
         self.circuit = circuit
         self.relaxation = relaxation
         self.settings = settings
         self.converters = converters
-        self.ranges = ranges
+        self.state = state
+        self.banks = ConverterBanks.of(converters, circuit)
         self.counters = Counters()
         self.last_nudge: NudgeResponse | None = None  # of the last nudged phases; None where there was no nudge
         self._solver = solver
-        self._reader = PhaseReader(circuit, settings, converters, ranges, self.counters)
+        self._reader = PhaseReader(circuit, settings, self.banks, state, self.counters, converters.noise_draw)
 
     def _solve(self, conductance_s: Floats, drives: Floats, start_v: Floats | None = None) -> OperatingPoint:
         point = self.relaxation.solve(conductance_s, drives, start_v=start_v)
@@ -133,18 +136,27 @@ class Phases:
         Returns:
             equilibrium and digitised outputs.
         """
-        c = self.converters
-        scale = self.ranges.full_scale(Crossing.INPUT, c.input.full_scale, x, learn=learn)
-        applied = c.input.convert(x, scale)
+        dac, adc = self.banks.input, self.banks.output
+        scale = dac.full_scale(Crossing.INPUT, x, self.state, learn=learn)
+        applied = dac.convert(x, scale, dac.noise(x.shape, self.state, learn=learn))
+        code = dac.nominal(x, scale)
         self.counters.dac_conversions += applied.size
         point = self._solve(conductance_s, self.circuit.drives(applied))
         states = self.circuit.outputs(point.voltage_v)
-        scale = self.ranges.full_scale(Crossing.OUTPUT, c.output.full_scale, states, learn=learn)
+        scale = adc.full_scale(Crossing.OUTPUT, states, self.state, learn=learn)
         self.counters.adc_conversions += states.size
-        return FreePhase(conductance_s=conductance_s, x=applied, point=point, outputs=c.output.convert(states, scale))
+        outputs = adc.convert(states, scale, adc.noise(states.shape, self.state, learn=learn))
+        return FreePhase(conductance_s=conductance_s, x=applied, code=code, point=point, outputs=outputs)
 
     def nudged(
-        self, free: FreePhase, ds: Floats, *, want_x: bool, learn: bool, want_conductances: bool = True
+        self,
+        free: FreePhase,
+        ds: Floats,
+        *,
+        want_x: bool,
+        learn: bool,
+        want_conductances: bool = True,
+        conductances: Sequence[Floats] | None = None,
     ) -> Gradients:
         """Relax the nudged phases and return the gradients.
 
@@ -154,6 +166,7 @@ class Phases:
             want_x: whether dL/dx is wanted; if not, nothing is read for it.
             learn: whether data-driven converter ranges may move.
             want_conductances: whether dL/dG is wanted; if not, nothing is read for it.
+            conductances: [n_resistors] S of each nudge (`n_nudges`), where they are not those of the free phase.
 
         Returns:
             gradients of the loss; zeros, without a relaxation, where ds is zero throughout.
@@ -161,19 +174,19 @@ class Phases:
         self.last_nudge = None
         if not ds.any():  # no nudge: both phases would be the free one
             return self._no_gradients(free, want_x=want_x)
-        nudge, scale = self._nudge(ds, learn=learn)
-        pair = self._two_phases(free, nudge, scale)
+        nudges, scale = self._nudges(ds, learn=learn)
+        pair = self._two_phases(free, nudges, scale, conductances)
         gradients: Mapping[str, tuple[Floats, Floats | None]] = {}
         digital = None
         if want_conductances and self.settings.parameter_read is ParameterRead.DIGITAL:
-            digital = self._reader.read_states(pair, free.x, learn=learn)
+            digital = self._reader.read_states(pair, free.code, learn=learn)
         if want_conductances:
             gradients = conductance_gradients(self.circuit, digital or pair.response())
         x_gradient = None
         if want_x and digital is not None and self.circuit.block.drive is Drive.CURRENT:
             x_gradient = input_gradient(self.circuit, free.conductance_s, digital)  # the first layer is read already
         elif want_x:
-            x_gradient = self._reader.read_input(pair, free.conductance_s, learn=learn)
+            x_gradient = self._reader.read_input(pair, learn=learn)
         states_read = digital is not None or (want_x and self.circuit.block.drive is Drive.CURRENT)
         self.last_nudge = self._measure_nudge(pair, states_read=states_read)
         self._check_nudge(self.last_nudge)
@@ -185,7 +198,7 @@ class Phases:
         Equation: r = dv/dbeta = -H^-1 ds in place of the response of two phases.
         """
         drives = self.circuit.drives(free.x)
-        change = self.circuit.drives(np.zeros_like(free.x), ds)
+        change = self.circuit.drive_change(ds)
         v = free.point.voltage_v
         exact = Response(mean_v=v, response_v=self.relaxation.small_signal(free.conductance_s, drives, v, change))
         return Gradients(
@@ -199,38 +212,72 @@ class Phases:
         gradients = conductance_gradients(self.circuit, none)
         return Gradients(conductances=gradients, x=np.zeros_like(free.x) if want_x else None)
 
-    def _nudge(self, ds: Floats, *, learn: bool) -> tuple[Floats, Floats]:
-        """Return the nudge per unit of beta after the DAC, and the scale to undo, [batch]."""
-        dac, beta = self.converters.nudge, self.settings.beta
-        self.counters.dac_conversions += ds.size * (2 if self.settings.nudging is Nudging.CENTERED else 1)
-        if self.settings.scaling is NudgeScaling.NONE:
-            full_scale = self.ranges.full_scale(Crossing.NUDGE, dac.full_scale, beta * ds, learn=learn)
-            return dac.convert(beta * ds, full_scale) / beta, np.ones(len(ds))
-        full_scale = 1.0 if dac.full_scale is None else dac.full_scale
-        largest = np.abs(ds).max(axis=1) / full_scale  # the largest |ds| of a sample becomes the DAC's full scale
-        return dac.convert(ds / np.where(largest > 0, largest, 1.0)[:, None], full_scale), largest
+    @property
+    def n_nudges(self) -> int:
+        """Number of nudged phases."""
+        return len(self._signs)
 
-    def _two_phases(self, free: FreePhase, nudge: Floats, scale: Floats) -> PhasePair:
-        """Return the two phases to compare; both nudges go in one batch."""
+    @property
+    def _signs(self) -> tuple[int, ...]:
+        """The signs of the nudges that are relaxed."""
+        match self.settings.nudging:
+            case Nudging.CENTERED:
+                return (-1, 1)
+            case Nudging.POSITIVE:
+                return (1,)
+            case Nudging.NEGATIVE:
+                return (-1,)
+
+    def _nudges(self, ds: Floats, *, learn: bool) -> tuple[list[Floats], Floats]:
+        """Return the currents of each nudge after the DAC, and the scale to undo, [batch]."""
+        dac, beta = self.banks.nudge, self.settings.beta
+        self.counters.dac_conversions += ds.size * len(self._signs)
+        if self.settings.scaling is NudgeScaling.NONE:
+            full_scale = dac.full_scale(Crossing.NUDGE, beta * ds, self.state, learn=learn)
+            levels = self._convert_nudges(beta * ds, full_scale, learn=learn)
+            return [sign * beta * (level / beta) for sign, level in levels], np.ones(len(ds))
+        full_scale = 1.0 if dac.converter.full_scale is None else dac.converter.full_scale
+        largest = np.abs(ds).max(axis=1) / full_scale  # the largest |ds| of a sample becomes the DAC's full scale
+        scaled = ds / np.where(largest > 0, largest, 1.0)[:, None]
+        levels = self._convert_nudges(scaled, full_scale, learn=learn)
+        return [sign * beta * level for sign, level in levels], largest
+
+    def _convert_nudges(self, values: Floats, full_scale: float, *, learn: bool) -> list[tuple[int, Floats]]:
+        """Return, of each nudge, its sign and the level that has it: with errors, both are conversions of their own."""
+        dac = self.banks.nudge
+        if dac.is_symmetric:
+            level = dac.convert(values, full_scale)
+            return [(sign, level) for sign in self._signs]
+        noises = self._reader.draw_noise(dac, values.shape, len(self._signs), learn=learn)
+        return [
+            (sign, sign * dac.convert(sign * values, full_scale, noise))
+            for sign, noise in zip(self._signs, noises, strict=True)
+        ]
+
+    def _two_phases(
+        self, free: FreePhase, nudges: list[Floats], scale: Floats, conductances: Sequence[Floats] | None
+    ) -> PhasePair:
+        """Return the two phases to compare; both nudges go in one batch where the devices stay what they are."""
         beta, free_v = self.settings.beta, free.point.voltage_v
+        drives = [self.circuit.drives(free.x, nudge) for nudge in nudges]
+        if conductances is None:
+            conductances = [free.conductance_s] * len(nudges)
+            start_v = np.tile(free_v, (len(nudges), 1))
+            point = self._solve(free.conductance_s, np.concatenate(drives), start_v)
+            voltages = np.split(point.voltage_v, len(nudges))
+        else:
+            voltages = [self._solve(g, d, free_v).voltage_v for g, d in zip(conductances, drives, strict=True)]
         match self.settings.nudging:
             case Nudging.CENTERED:
-                signs = [-beta, beta]
+                phases, betas = list(zip(voltages, conductances, strict=True)), (-beta, beta)
             case Nudging.POSITIVE:
-                signs = [beta]
+                phases, betas = [(free_v, free.conductance_s), (voltages[0], conductances[0])], (0.0, beta)
             case Nudging.NEGATIVE:
-                signs = [-beta]
-        drives = np.concatenate([self.circuit.drives(free.x, sign * nudge) for sign in signs])
-        start_v = np.tile(free_v, (len(signs), 1))
-        voltage_v = self._solve(free.conductance_s, drives, start_v).voltage_v
-        match self.settings.nudging:
-            case Nudging.CENTERED:
-                first_v, second_v, betas = voltage_v[: len(free_v)], voltage_v[len(free_v) :], (-beta, beta)
-            case Nudging.POSITIVE:
-                first_v, second_v, betas = free_v, voltage_v, (0.0, beta)
-            case Nudging.NEGATIVE:
-                first_v, second_v, betas = voltage_v, free_v, (-beta, 0.0)
-        return PhasePair(first_v=first_v, second_v=second_v, betas=betas, scale=scale)
+                phases, betas = [(voltages[0], conductances[0]), (free_v, free.conductance_s)], (-beta, 0.0)
+        (first_v, first_s), (second_v, second_s) = phases
+        return PhasePair(
+            first_v=first_v, second_v=second_v, first_s=first_s, second_s=second_s, betas=betas, scale=scale
+        )
 
     def _measure_nudge(self, pair: PhasePair, *, states_read: bool) -> NudgeResponse:
         """Return how far the nudge moved the output nodes; the ranges of this batch are in force already."""
@@ -249,7 +296,7 @@ class Phases:
         adc = self.converters.phase
         held = self.settings.difference_read is DifferenceRead.SAMPLE_AND_HOLD
         fixed = None if held else adc.full_scale  # a held difference is always ranged from the data
-        full_scale = fixed or float(self.ranges.values[Crossing.DIFFERENCE if held else Crossing.PHASE])
+        full_scale = fixed or float(self.state.ranges.values[Crossing.DIFFERENCE if held else Crossing.PHASE])
         return None if adc.bits is None or not full_scale else lsb(adc.bits, full_scale)
 
     def _check_nudge(self, nudge: NudgeResponse) -> None:

@@ -10,7 +10,7 @@ from circuits.arrays import Floats
 from circuits.block_circuit import BlockCircuit
 from circuits.energy_block import Drive
 
-from .converters import Converters, Crossing, Ranges, lsb
+from .converters import Bank, ConverterBanks, ConverterState, Crossing, NoiseDraw, lsb
 from .equilibrium_propagation import Response, response
 from .phase_settings import DifferenceRead, PhaseSettings
 
@@ -37,12 +37,15 @@ class PhasePair:
 
     Args:
         first_v, second_v: [batch, n_nodes] V.
+        first_s, second_s: [n_resistors] S — conductances in each; the same, but for read noise that is drawn anew.
         betas: the nudges of both, the second larger.
         scale: [batch] loss gradient per unit of nudge, to undo the scaling of each sample.
     """
 
     first_v: Floats
     second_v: Floats
+    first_s: Floats
+    second_s: Floats
     betas: tuple[float, float]
     scale: Floats
 
@@ -63,52 +66,62 @@ class PhaseReader:
     Args:
         circuit: the block's circuit.
         settings: how the phases are run.
-        converters: DACs and ADCs.
-        ranges: full scales found from data.
+        banks: DACs and ADCs.
+        state: full scales found from data, and how much noise was drawn.
         counters: where conversions are counted.
+        noise_draw: whether two phases that are converted each get noise of their own.
     """
 
     def __init__(
         self,
         circuit: BlockCircuit,
         settings: PhaseSettings,
-        converters: Converters,
-        ranges: Ranges,
+        banks: ConverterBanks,
+        state: ConverterState,
         counters: Counters,
+        noise_draw: NoiseDraw,
     ) -> None:
         self.circuit = circuit
         self.settings = settings
-        self.converters = converters
-        self.ranges = ranges
+        self.banks = banks
+        self.state = state
         self.counters = counters
+        self.noise_draw = noise_draw
         self._warned: set[str] = set()
 
     def _read_pair(
         self, first: Floats, second: Floats, phase: Crossing, difference: Crossing, *, want_mean: bool, learn: bool
     ) -> tuple[Floats, Floats]:
         """Return mean and difference of two analog values as the digital side gets them."""
-        adc = self.converters.source_current if phase is Crossing.CURRENT else self.converters.phase
+        bank = self.banks.current if phase is Crossing.CURRENT else self.banks.phase
         if self.settings.difference_read is DifferenceRead.EACH_PHASE:
-            scale = self.ranges.full_scale(phase, adc.full_scale, np.concatenate([first, second]), learn=learn)
+            scale = bank.full_scale(phase, np.concatenate([first, second]), self.state, learn=learn)
             self.counters.adc_conversions += 2 * first.size
-            one, two = adc.convert(first, scale), adc.convert(second, scale)
-            self._check_step(phase, second - first, adc.bits, scale)
+            noises = self.draw_noise(bank, first.shape, 2, learn=learn)
+            one, two = (bank.convert(v, scale, noise) for v, noise in zip((first, second), noises, strict=True))
+            self._check_step(phase, second - first, bank.converter.bits, scale)
             return (one + two) / 2, two - one
         change, mean = second - first, (first + second) / 2
-        scale = self.ranges.full_scale(difference, None, change, learn=learn)
+        scale = bank.full_scale(difference, change, self.state, learn=learn, own_range=True)
         self.counters.adc_conversions += change.size
         if want_mean:
-            mean_scale = self.ranges.full_scale(phase, adc.full_scale, mean, learn=learn)
+            mean_scale = bank.full_scale(phase, mean, self.state, learn=learn)
             self.counters.adc_conversions += mean.size
-            mean = adc.convert(mean, mean_scale)
-        return mean, adc.convert(change, scale)
+            mean = bank.convert(mean, mean_scale, bank.noise(mean.shape, self.state, learn=learn))
+        return mean, bank.convert(change, scale, bank.noise(change.shape, self.state, learn=learn))
+
+    def draw_noise(self, bank: Bank, shape: tuple[int, ...], n: int, *, learn: bool) -> list[Floats | None]:
+        """Return the noise of n conversions of so many values, one for each phase: anew, or the same for all."""
+        if self.noise_draw is NoiseDraw.SAME:
+            return [bank.noise(shape, self.state, learn=learn)] * n
+        return [bank.noise(shape, self.state, learn=learn) for _ in range(n)]
 
     def read_states(self, pair: PhasePair, x: Floats, *, learn: bool) -> Response:
         """Return mean and response rebuilt from digitised states of every layer.
 
         Args:
             pair: the two phases.
-            x: [batch, n_inputs] input after the DAC.
+            x: [batch, n_inputs] input as the digital side knows it.
             learn: whether data-driven converter ranges may move.
         """
         sizes = np.cumsum([layer.size for layer in self.circuit.block.layers])[:-1]
@@ -116,17 +129,20 @@ class PhaseReader:
         second = np.concatenate(self.circuit.states(pair.second_v), axis=1)
         mean, change = self._read_pair(first, second, Crossing.PHASE, Crossing.DIFFERENCE, want_mean=True, learn=learn)
         per_beta = np.split(change * pair.per_beta, sizes, axis=1)
+        none, change_v = np.zeros_like(x), None
+        if self.circuit.circuit.has_cubic:
+            change_v = self.circuit.mirrored_voltages(np.split(change, sizes, axis=1), none, bias=0.0)
         return Response(
             mean_v=self.circuit.mirrored_voltages(np.split(mean, sizes, axis=1), x),
-            response_v=self.circuit.mirrored_voltages(per_beta, np.zeros_like(x), bias=0.0),
+            response_v=self.circuit.mirrored_voltages(per_beta, none, bias=0.0),
+            change_v=change_v,
         )
 
-    def read_input(self, pair: PhasePair, conductance_s: Floats, *, learn: bool) -> Floats:
+    def read_input(self, pair: PhasePair, *, learn: bool) -> Floats:
         """Return dL/dx from what hardware can measure: first-layer voltages or input source currents.
 
         Args:
             pair: the two phases.
-            conductance_s: [n_resistors] S.
             learn: whether data-driven converter ranges may move.
         """
         circuit, v_unit_v = self.circuit, self.circuit.block.v_unit_v
@@ -134,7 +150,8 @@ class PhaseReader:
             first, second = (circuit.layers[0].state(v, v_unit_v) for v in (pair.first_v, pair.second_v))
             crossings = Crossing.PHASE, Crossing.DIFFERENCE
             return -self._read_pair(first, second, *crossings, want_mean=False, learn=learn)[1] * pair.per_beta
-        first, second = (circuit.input_currents(conductance_s, v) for v in (pair.first_v, pair.second_v))
+        first = circuit.input_currents(pair.first_s, pair.first_v)
+        second = circuit.input_currents(pair.second_s, pair.second_v)
         crossings = Crossing.CURRENT, Crossing.CURRENT_DIFFERENCE
         return self._read_pair(first, second, *crossings, want_mean=False, learn=learn)[1] * pair.per_beta
 

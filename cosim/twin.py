@@ -2,8 +2,11 @@
 
 import copy
 from collections.abc import Callable
+from typing import Literal
 
 from torch import nn
+
+from circuits.nonidealities import NonIdealities
 
 from .analog_block import AnalogBlock, Gradient
 from .converters import Converters
@@ -20,6 +23,7 @@ def twin(
     converters: Converters | None = None,
     gradient: Gradient | None = None,
     relaxation: RelaxationOptions | None = None,
+    nonidealities: NonIdealities | Literal["same"] | None = "same",
 ) -> nn.Module:
     """Return a copy of a network, weights included, whose analog blocks run with other options.
 
@@ -30,6 +34,7 @@ def twin(
         converters: DACs and ADCs.
         gradient: where the gradients come from.
         relaxation: how far the circuits are reduced, and tolerances.
+        nonidealities: of the blocks as made; None for the blocks as designed.
 
     Returns:
         an independent network.
@@ -42,6 +47,7 @@ def twin(
             converters=converters,
             gradient=gradient,
             relaxation=relaxation,
+            nonidealities=nonidealities,
         ),
     )
 

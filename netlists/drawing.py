@@ -17,6 +17,7 @@ from typing import Final, final
 from circuits.arrays import Floats
 from circuits.block_circuit import BlockCircuit
 from circuits.crossbar import Crossbar, UnitNodes
+from circuits.elements import Resistors
 from circuits.energy_block import Drive, Polarity
 from circuits.tiles import Tile, TileSize
 
@@ -94,7 +95,7 @@ class _BlockDrawing:
         self.picture.text(MARGIN, 38.0, f"{block.name}: {'-'.join(map(str, sizes))}", size=20.0, bold=True)
         facts = [
             f"{block.drive.value}-driven, {block.polarity.value}",
-            f"{circuit.n_nodes - 1:,} nodes, {len(circuit.resistors):,} resistors, {len(circuit.diodes):,} diodes",
+            f"{circuit.n_nodes - 1:,} nodes, {_resistors_text(circuit.resistors)}, {len(circuit.diodes):,} diodes",
             f"{n_tiles:,} tiles of {self.size} wires at most",
             f"v_unit {block.v_unit_v:g} V, g_unit {block.g_unit_s:g} S, {block.temperature_k:g} K",
         ]
@@ -350,11 +351,20 @@ class _BlockDrawing:
                 anchor="end" if on_left else "start",
             )
         formula = "w = G+ - G-, each twice: p-p and n-n, p-n and n-p" if len(devices) > 1 else "w = G"
+        if devices[0] in self.netlist.circuit.resistors.cubic:
+            k3 = self.netlist.circuit.resistors.k3_per_v2[devices[0]]
+            formula += f"; I = G (V + k3 V^3), k3 = {k3:.3g} /V^2"
         picture.text(x + 16.0, y + height - 16.0, formula, size=11.0, colour=SOFT)
 
 
 def _count(sources: int) -> str:
     return f"{sources:,} source{'' if sources == 1 else 's'}"
+
+
+def _resistors_text(resistors: Resistors) -> str:
+    """Return how many resistors there are, and how many of them are cubic."""
+    cubic = f" ({len(resistors.cubic):,} cubic)" if len(resistors.cubic) else ""
+    return f"{len(resistors):,} resistors{cubic}"
 
 
 def _leaks_text(leaks_s: Floats) -> str:

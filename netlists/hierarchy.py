@@ -25,7 +25,7 @@ from .lowering import spell
 from .netlist import Netlist, active_elements
 from .spice_numbers import NOMINAL_CELSIUS, format_celsius, format_double, format_resistances
 from .spice_reader import DRIVE
-from .spice_writer import OPEN_OHM, active_line
+from .spice_writer import OPEN_OHM, active_line, cubic_law
 
 TOP: Final = "top.cir"
 SAMPLE: Final = "sample.inc"
@@ -176,6 +176,9 @@ def _element_lines(netlist: Netlist) -> tuple[list[str], ...]:
     conductance_s = circuit.resistors.conductance_s
     for k in active_elements(circuit, conductance_s).tolist():
         cards[0][k] = _folded(active_line(netlist, k, format_double(conductance_s[k])))
+    for k in circuit.resistors.cubic.tolist():
+        a, b = (netlist.nodes[int(column[k])] for column in terminals(circuit.resistors))
+        cards[0][k] = _folded(f"{netlist.resistors[k]} {a} {b} {cubic_law(netlist, k, conductance_s)}")
     return cards
 
 

@@ -36,6 +36,15 @@ def _spell_all(circuit: Circuit, kind: str, names: Sequence[str], letter: str = 
     return tuple(letter + name for name in spelt)
 
 
+def _spell_resistors(circuit: Circuit) -> tuple[str, ...]:
+    """Return the names of the resistors: with b where one is cubic, for it is written as a behavioural source."""
+    names = _spell_all(circuit, "resistors", circuit.resistors.names, "r")
+    if not circuit.has_cubic:
+        return names
+    cubic = set(circuit.resistors.cubic.tolist())
+    return tuple("b" + name[1:] if k in cubic else name for k, name in enumerate(names))
+
+
 def lower(circuit: Circuit, options: SolverOptions | None = None) -> tuple[Netlist, NodeMap]:
     """Lower a circuit to a netlist.
 
@@ -61,7 +70,7 @@ def lower(circuit: Circuit, options: SolverOptions | None = None) -> tuple[Netli
         circuit=circuit,
         topology=topology,
         nodes=nodes,
-        resistors=_spell_all(circuit, "resistors", circuit.resistors.names, "r"),
+        resistors=_spell_resistors(circuit),
         diodes=_spell_all(circuit, "diodes", circuit.diodes.names, "d"),
         voltage_sources=_spell_all(circuit, "voltage sources", circuit.voltage_sources.names, "v"),
         current_sources=_spell_all(circuit, "current sources", circuit.current_sources.names, "i"),

@@ -65,7 +65,8 @@ class Netlist:
         circuit: what is spelt; all values are there.
         topology: its analysed wiring.
         nodes: [n_nodes] SPICE node names, lower case; nodes[0] is "0".
-        resistors, diodes, voltage_sources, current_sources, capacitors: device names, first letter included.
+        resistors, diodes, voltage_sources, current_sources, capacitors: device names, first letter included; a
+            cubic resistor has a b.
         models: [n_models] model names.
         options: tolerances.
     """

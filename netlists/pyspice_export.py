@@ -9,7 +9,7 @@ from circuits.diode import NOMINAL_TEMPERATURE_K
 
 from .lowering import lower
 from .netlist import active_elements
-from .spice_writer import OPEN_OHM, ZERO_CELSIUS_K
+from .spice_writer import OPEN_OHM, ZERO_CELSIUS_K, cubic_law
 
 
 def to_pyspice(circuit: Circuit) -> PySpiceCircuit:
@@ -52,12 +52,16 @@ def to_pyspice(circuit: Circuit) -> PySpiceCircuit:
         )
     r, d, c = circuit.resistors, circuit.diodes, circuit.capacitors
     v, i = circuit.voltage_sources, circuit.current_sources
-    active = set(active_elements(circuit, r.conductance_s).tolist())
+    active, cubic = set(active_elements(circuit, r.conductance_s).tolist()), set(r.cubic.tolist())
     for k, name in enumerate(netlist.resistors):
         g = float(r.conductance_s[k])
         if k in active:
             ends = nodes[r.a[k]], nodes[r.b[k]]
             target.VCCS(name[1:], *ends, *ends, transconductance=g)
+            continue
+        if k in cubic:
+            law = cubic_law(netlist, k, r.conductance_s).removeprefix("i=")
+            target.B(name[1:], nodes[r.a[k]], nodes[r.b[k]], current_expression=law)
             continue
         target.R(name[1:], nodes[r.a[k]], nodes[r.b[k]], OPEN_OHM if math.isclose(g, 0.0, abs_tol=0.0) else 1.0 / g)
     for k, name in enumerate(netlist.diodes):

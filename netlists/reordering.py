@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from circuits.arrays import Indices
+from circuits.arrays import Indices, no_floats
 from circuits.circuit import Circuit
 from circuits.elements import Capacitors, CurrentSources, Diodes, Elements, Resistors, VoltageSources
 
@@ -50,6 +50,7 @@ def reordered_like(circuit: Circuit, reference: Circuit) -> Circuit:
             a=node[r.a[r_at]],
             b=node[r.b[r_at]],
             conductance_s=r.conductance_s[r_at],
+            k3_per_v2=r.k3_per_v2[r_at] if circuit.has_cubic else no_floats(),
         ),
         diodes=_with_models_of(
             Diodes(

@@ -28,14 +28,17 @@ _GROUND: Final = frozenset({"0", "gnd"})
 
 
 class _Piece(NamedTuple):
-    """Elements of one kind, [n] each: where they are, names, nodes, values (or models), and which are driven."""
+    """Elements of one kind, [n] each: where they are, names, nodes, values (or models), and what only some have.
+
+    That is one for a source that is driven, and k3 in 1/V^2 for a resistor.
+    """
 
     path: str
     names: list[str]
     start: Indices
     end: Indices
     values: Floats
-    driven: Floats
+    extra: Floats
 
 
 def flatten(
@@ -70,15 +73,15 @@ def flatten(
     return Circuit(
         name=name,
         nodes=tuple(flat.nodes),
-        resistors=Resistors(names=tuple(r.names), a=r.start, b=r.end, conductance_s=r.values),
+        resistors=Resistors(names=tuple(r.names), a=r.start, b=r.end, conductance_s=r.values, k3_per_v2=r.extra),
         diodes=Diodes(
             names=tuple(d.names), anode=d.start, cathode=d.end, model=d.values.astype(np.int64), models=models
         ),
         voltage_sources=VoltageSources(
-            names=tuple(v.names), plus=v.start, minus=v.end, voltage_v=v.values, driven=v.driven > 0
+            names=tuple(v.names), plus=v.start, minus=v.end, voltage_v=v.values, driven=v.extra > 0
         ),
         current_sources=CurrentSources(
-            names=tuple(i.names), start=i.start, end=i.end, current_a=i.values, driven=i.driven > 0
+            names=tuple(i.names), start=i.start, end=i.end, current_a=i.values, driven=i.extra > 0
         ),
         capacitors=Capacitors(names=tuple(c.names), a=c.start, b=c.end, capacitance_f=c.values),
         temperature_k=temperature_k,
@@ -184,7 +187,7 @@ class _Flat:
             if last > first:
                 run = slice(first, last)
                 nodes = outer[piece.start[run]], outer[piece.end[run]]
-                kind.append(_Piece(path, piece.names[run], *nodes, piece.values[run], piece.driven[run]))
+                kind.append(_Piece(path, piece.names[run], *nodes, piece.values[run], piece.extra[run]))
 
     def _arrays(self, scope: Scope) -> tuple[_Piece, ...]:
         """Return all elements of a scope with their local nodes."""
@@ -193,19 +196,21 @@ class _Flat:
             if name not in models:
                 raise card.error(f"unknown model '{name}'; define it with .model")
         return (
-            _piece(scope.resistors, scope.resistors.values),
+            _piece(scope.resistors, scope.resistors.values, scope.cubic),
             _piece(scope.diodes, [models[name] for name in scope.diodes.values]),
-            _piece(scope.voltage_sources, scope.voltage_sources.values, scope.driven_voltage),
-            _piece(scope.current_sources, scope.current_sources.values, scope.driven_current),
+            _piece(scope.voltage_sources, scope.voltage_sources.values, dict.fromkeys(scope.driven_voltage, 1.0)),
+            _piece(scope.current_sources, scope.current_sources.values, dict.fromkeys(scope.driven_current, 1.0)),
             _piece(scope.capacitors, scope.capacitors.values),
         )
 
 
-def _piece(columns: Columns[float] | Columns[str], values: npt.ArrayLike, driven: list[int] | None = None) -> _Piece:
-    flags = np.zeros(len(columns.names))
-    flags[driven or []] = 1.0
+def _piece(
+    columns: Columns[float] | Columns[str], values: npt.ArrayLike, extra: Mapping[int, float] | None = None
+) -> _Piece:
+    column = np.zeros(len(columns.names))
+    column[list(extra or ())] = list((extra or {}).values())
     start, end = (np.array(nodes, dtype=np.int64) for nodes in (columns.start, columns.end))
-    return _Piece("", columns.names, start, end, np.array(values, dtype=np.float64), flags)
+    return _Piece("", columns.names, start, end, np.array(values, dtype=np.float64), column)
 
 
 def _joined(pieces: list[_Piece], place: Card) -> _Piece:
@@ -224,5 +229,5 @@ def _joined(pieces: list[_Piece], place: Card) -> _Piece:
         if repeated:
             raise NetlistError(f"{place.file}: flattened, two devices are named '{repeated[0]}'; rename one")
     columns = (np.concatenate(column) for column in zip(*(piece[2:] for piece in pieces), strict=True))
-    start, end, values, driven = columns
-    return _Piece("", names, start, end, values, driven)
+    start, end, values, extra = columns
+    return _Piece("", names, start, end, values, extra)

@@ -1,9 +1,9 @@
 """Read SPICE text back into a circuit: the part of SPICE that this project writes, and a little more.
 
-Accepted: R, C, V, I, D and X cards; G cards of an active leak, a VCCS across its own nodes; .include (.inc), .subckt
-and .ends, .param, .model d(...), .options, .title, .end; .op and .save are passed over. Values are numbers or, but for
-G, {parameter}. Names are case-blind. Everything else is refused with file and line: expressions, definitions inside a
-subcircuit, its parameters, sources that are more than DC, and so on.
+Accepted: R, C, V, I, D and X cards; G cards of an active leak, a VCCS across its own nodes; B cards of a cubic device;
+.include (.inc), .subckt and .ends, .param, .model d(...), .options, .title, .end; .op and .save are passed over. Values
+are numbers or, but for G and B, {parameter}. Names are case-blind. Everything else is refused with file and line: other
+expressions, definitions inside a subcircuit, its parameters, sources that are more than DC, and so on.
 
 A source is driven where its value is {drive_<its name>}: its value comes with each sample.
 """
@@ -20,6 +20,7 @@ from circuits.diode import DiodeModel
 
 from .errors import NetlistError
 from .netlist import SolverOptions
+from .spice_cubic import FORM, parse_law
 from .spice_flattening import flatten
 from .spice_lexer import Card, read_cards, require_printable
 from .spice_numbers import conductance_of
@@ -91,6 +92,7 @@ class _Reader:
         self.elements: dict[str, Callable[[Card, list[str]], None]] = {
             "r": self._resistor,
             "g": self._active_leak,
+            "b": self._cubic,
             "d": self._diode,
             "v": self._source,
             "i": self._source,
@@ -134,7 +136,7 @@ class _Reader:
                 raise card.error(f"'{word}' is not read here; remove it, or keep it in a deck of its own")
             self.controls[word](card, words[1:])
         elif word[0] not in self.elements:
-            raise card.error(f"unknown element '{word}'; R, G, C, V, I, D and X are read")
+            raise card.error(f"unknown element '{word}'; R, G, B, C, V, I, D and X are read")
         else:
             self.elements[word[0]](card, words)
 
@@ -166,6 +168,17 @@ class _Reader:
             raise card.error(f"a VCCS is read where its own nodes control it, as an active leak; write '{form}'")
         name, a, b = self._terminals(card, [*words[:3], *words[5:]], form)
         self.scope.resistors.add(card, name, a, b, float(parse_value(card, words[5])))
+
+    def _cubic(self, card: Card, words: list[str]) -> None:
+        expression = "".join(words[3:])
+        name, a, b = self._terminals(card, [*words[:3], *([expression] if expression else [])], FORM)
+        try:
+            conductance_s, k3_per_v2 = parse_law(words[1], words[2], expression)
+        except NetlistError as error:
+            raise card.error(str(error)) from None
+        if k3_per_v2:
+            self.scope.cubic[len(self.scope.resistors.names)] = k3_per_v2
+        self.scope.resistors.add(card, name, a, b, conductance_s)
 
     def _capacitor(self, card: Card, words: list[str]) -> None:
         name, a, b = self._terminals(card, words, "Cname node node farads")

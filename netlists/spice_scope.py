@@ -85,6 +85,7 @@ class Scope:
         resistors, voltage_sources, current_sources, capacitors: values in S, V, A, F.
         diodes: values are model names; diode_cards say where they are.
         driven_voltage, driven_current: entries whose value comes with each sample.
+        cubic: k3 in 1/V^2 by entry of the resistors that are not linear.
         calls: instances of subcircuits.
         references: values that wait for a parameter.
         parameters: text of each value, and its card.
@@ -103,6 +104,7 @@ class Scope:
     diode_cards: list[Card] = field(default_factory=list)
     driven_voltage: list[int] = field(default_factory=list)
     driven_current: list[int] = field(default_factory=list)
+    cubic: dict[int, float] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     called: set[str] = field(default_factory=set)
     references: list[Reference] = field(default_factory=list)

@@ -3,7 +3,8 @@
 Standalone: every value in the deck, an `.op`, runs in plain `ngspice -b`. Streamed: driven sources are `external`
 (libngspice asks for their value, point by point) and a dummy source is swept, one point a sample. A driven source is
 named after its row in the table of drives, so that a compiled callback can tell which one it is.
-An active leak, a negative conductance, is no resistor, so it is spelt as a VCCS across its own nodes.
+An active leak, a negative conductance, is no resistor, so it is spelt as a VCCS across its own nodes; and a cubic
+device as a behavioural source.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from circuits.elements import terminals
 from circuits.validation import check_conductances
 
 from .netlist import Netlist, active_elements
+from .spice_cubic import format_law
 
 ZERO_CELSIUS_K = 273.15
 OPEN_OHM = 1e99  # a reduced circuit may have a net conductance of exactly zero
@@ -46,6 +48,8 @@ def _resistor_lines(netlist: Netlist, prefixes: tuple[str, ...], conductance_s: 
     lines = [prefix + value for prefix, value in zip(prefixes, map(repr, resistance.tolist()), strict=True)]
     for k in active_elements(netlist.circuit, conductance_s).tolist():
         lines[k] = active_line(netlist, k, format_number(conductance_s[k]))
+    for k in netlist.circuit.resistors.cubic.tolist():
+        lines[k] = prefixes[k] + cubic_law(netlist, k, conductance_s)
     return lines
 
 
@@ -53,6 +57,13 @@ def active_line(netlist: Netlist, k: int, value: str) -> str:
     """Return the card of an active element: a VCCS that its own voltage controls, `gname a b a b siemens`."""
     a, b = (netlist.nodes[int(column[k])] for column in terminals(netlist.circuit.resistors))
     return f"g{netlist.resistors[k][1:]} {a} {b} {a} {b} {value}"
+
+
+def cubic_law(netlist: Netlist, k: int, conductance_s: Floats) -> str:
+    """Return the expression that stands on the card of a cubic device, with its conductance in [n_resistors] S."""
+    r = netlist.circuit.resistors
+    a, b = netlist.nodes[int(r.a[k])], netlist.nodes[int(r.b[k])]
+    return format_law(a, b, float(conductance_s[k]), float(r.k3_per_v2[k]))
 
 
 def _diode_lines(netlist: Netlist) -> list[str]:

@@ -19,8 +19,10 @@ from circuits.devices import (
     DeviceArray,
     Drift,
     ErrorDistribution,
+    FittedFlickerReadNoise,
     FlickerReadNoise,
     LinearStep,
+    LogarithmThenPolynomial,
     ProgrammingError,
     PulsedUpdate,
     RelativeReadNoise,
@@ -42,6 +44,11 @@ IDEAL = Device(name="ideal", g_min_s=1e-6, g_max_s=1e-4)
 RELATIVE = pytest.mark.parametrize("relative", [0.1, 0.3, 0.5, 0.7, 0.9])
 CONSTANT = LinearStep(up_at_low=0.01, up_at_high=0.01, down_at_low=0.01, down_at_high=0.01)
 DRIFT = Drift.constant(0.05, nu_std=0.01, t_0_s=20.0)
+FITTED = LogarithmThenPolynomial(
+    below=ClippedLogarithm(slope=-0.01, offset=0.0, lowest=0.01, highest=0.05),
+    break_relative=0.2,
+    coefficients=(0.03, -0.1),
+)
 FLICKER = FlickerReadNoise(q_at_g_max=0.0088, exponent=0.65, q_highest=0.2, t_read_s=250e-9)
 
 
@@ -110,14 +117,14 @@ def test_the_ideal_preset_writes_without_error() -> None:
     ("name", "g_max_us", "std_us"),
     [
         ("pcm", 25.0, lambda g: 0.26348 + 1.965 * (g / 25) - 1.1731 * (g / 25) ** 2),
-        ("pcm-joshi", 25.0, lambda g: -0.00179 * g**2 + 0.0759 * g + 0.286),
+        ("pcm-joshi", 25.0, lambda g: -0.00178767 * g**2 + 0.07585724 * g + 0.28638599),
         (
             "hermes-pcm",
             20.7,
             lambda g: 0.166 + 4.718 * (g / 20.7) - 8.481 * (g / 20.7) ** 2 + 4.690 * (g / 20.7) ** 3,
         ),
         ("rram-wan", 40.0, lambda g: 1.536e-4 * g**3 - 1.167e-2 * g**2 + 0.2374 * g + 1.053),
-        ("rram-milo", 225.0, lambda g: -0.0091 * g + 4.78),
+        ("rram-milo", 225.0, lambda g: -0.009107 * g + 4.782321),
     ],
 )
 def test_published_programming_errors(name: str, g_max_us: float, std_us: object, relative: float) -> None:
@@ -313,6 +320,12 @@ def test_no_device_grows() -> None:
     assert np.all(drifted(devices, np.full(N, 5e-5), 1e5) <= 5e-5)
 
 
+def test_a_law_in_two_branches() -> None:
+    values = FITTED.at(np.array([0.0, 1e-3, 0.1, 0.2, 0.25, 1.0]))
+    expected = [0.05, 0.05, -0.01 * math.log(0.1), 0.03 - 0.1 * 0.2, 0.03 - 0.1 * 0.25, 0.0]  # never below zero
+    assert values.tolist() == pytest.approx(expected)
+
+
 def test_a_device_written_to_zero_drifts_without_a_word() -> None:
     devices = draw(preset("pcm").device, n=2)
     assert drifted(devices, [0.0, 1e-6], 1e5)[0] == 0.0
@@ -441,7 +454,10 @@ def test_what_is_given_is_not_changed() -> None:
         (lambda: replace(IDEAL, levels=2.5), "levels = 2.5"),
         (lambda: replace(IDEAL, levels=True), "levels = True"),
         (lambda: replace(IDEAL, spread=0.3), "device 'ideal': spread = 0.3; give Spread, or None for off"),
-        (lambda: replace(IDEAL, read_noise=0.3), "give RelativeReadNoise or FlickerReadNoise, or None"),
+        (
+            lambda: replace(IDEAL, read_noise=0.3),
+            "RelativeReadNoise or FlickerReadNoise or FittedFlickerReadNoise, or",
+        ),
         (lambda: ProgrammingError(coefficients_s=(), reference_s=1.0), r"coefficients_s = \(\); give \(c_0, c_1"),
         (lambda: ProgrammingError(coefficients_s=3.0, reference_s=1.0), r"coefficients_s = 3.0; give \(c_0, c_1"),
         (lambda: ProgrammingError(coefficients_s=(1.0, math.nan), reference_s=1.0), r"coefficients_s\[1\] = nan"),
@@ -458,8 +474,12 @@ def test_what_is_given_is_not_changed() -> None:
         (lambda: Drift.constant(-0.1, nu_std=None, t_0_s=1.0), "drift: nu = -0.1 is negative"),
         (
             lambda: ClippedLogarithm(slope=0.0, offset=0.0, lowest=0.2, highest=0.1),
-            "drift: limits upside down: lowest = 0.2, highest = 0.1",
+            "law of the conductance: limits upside down: lowest = 0.2, highest = 0.1",
         ),
+        (lambda: replace(FITTED, coefficients=()), r"law of the conductance: coefficients = \(\); give \(c_0, c_1"),
+        (lambda: replace(FITTED, coefficients=(0.1, math.nan)), r"coefficients\[1\] = nan; give a finite number"),
+        (lambda: replace(FITTED, break_relative=0.0), "break_relative = 0.0; give a number above zero"),
+        (lambda: FittedFlickerReadNoise(q=FITTED, t_read_s=0.0), "t_read_s = 0.0; give a number above zero"),
         (lambda: Stuck(probability_at_g_min=1.5), "probability_at_g_min = 1.5; a probability lies between 0 and 1"),
         (lambda: Stuck(probability_at_g_max=-0.1), "probability_at_g_max = -0.1; a probability lies between"),
         (lambda: Stuck(probability_at_g_min=0.6, probability_at_g_max=0.6), "add up to more than 1"),

@@ -133,6 +133,77 @@ def test_bounds_of_each_device() -> None:
     assert float(low.mean()) == pytest.approx(m * 0.5 * (1 + math.erf(m / s / math.sqrt(2))) + s * phi, rel=0.02)
 
 
+def test_additive_noise_is_the_same_everywhere() -> None:
+    # One pulse: standard deviation 0.003 of the window, whatever the step; with the device's own factor on both.
+    step = LinearStep(up_at_low=0.002, up_at_high=0.006, down_at_low=0.003, down_at_high=0.005)
+    for x in (0.1, 0.5, 0.9):
+        moved = after(device(step, cycle_additive_std=0.003), x, 1, N) - x
+        assert float(moved.mean()) == pytest.approx(0.002 + 0.004 * x, rel=0.02)
+        assert float(moved.std()) == pytest.approx(0.003, rel=0.02)
+    moved = after(device(step, cycle_additive_std=0.003, device_relative_std=0.3), 0.5, -1, N) - 0.5
+    assert float(moved.mean()) == pytest.approx(-0.004, rel=0.02)
+    assert float(moved.std()) == pytest.approx(math.sqrt((1 + 0.3**2) * 0.003**2 + (0.3 * 0.004) ** 2), rel=0.02)
+
+
+@pytest.mark.parametrize(("up_down", "up", "down"), [(0.25, 0.01, 0.0075), (-0.25, 0.0075, 0.01)])
+def test_asymmetry_of_all_devices_is_taken_off_one_side(up_down: float, up: float, down: float) -> None:
+    kind = device(CONSTANT, up_down=up_down)
+    assert after(kind, 0.5, 2)[0] - 0.5 == pytest.approx(2 * up, rel=1e-12)
+    assert after(kind, 0.5, -2)[0] - 0.5 == pytest.approx(-2 * down, rel=1e-12)
+
+
+def test_spreads_of_the_step_are_fractions_of_the_nominal_one() -> None:
+    # Factors add up: 1 - 0.25 + 0.2 eta - 0.1 eta' going down.
+    kind = device(CONSTANT, up_down=0.25, device_relative_std=0.2, up_down_device_std=0.1)
+    up, down = (after(kind, 0.5, pulses, N) - 0.5 for pulses in (1, -1))
+    assert float(up.mean()) == pytest.approx(0.01, rel=0.02)
+    assert float(down.mean()) == pytest.approx(-0.0075, rel=0.02)
+    for moved in (up, down):
+        assert float(moved.std()) == pytest.approx(0.01 * math.hypot(0.2, 0.1), rel=0.02)
+    # Common part against opposite part: the covariance of |up| and |down| is 0.2^2 - 0.1^2.
+    assert float(np.mean((up - 0.01) * (-down - 0.0075))) == pytest.approx(1e-4 * (0.04 - 0.01), rel=0.03)
+
+
+def test_low_bounds_of_their_own() -> None:
+    high_window = Device(
+        name="high",
+        g_min_s=5e-5,
+        g_max_s=1e-4,
+        pulsed_update=PulsedUpdate(step=CONSTANT, bound_device_std=0.05, low_bound_device_std=0.1),
+    )
+    low, high = draw(high_window, N).bounds_s()
+    for bound, mean, std in ((low, 5e-5, 5e-6), (high, 1e-4, 2.5e-6)):
+        assert float(bound.mean()) == pytest.approx(mean, rel=0.02)
+        assert float(bound.std()) == pytest.approx(std, rel=0.02)
+    only_low = replace(high_window, pulsed_update=PulsedUpdate(step=CONSTANT, low_bound_device_std=0.1))
+    assert np.all(draw(only_low, N).bounds_s()[1] == pytest.approx(1e-4, rel=1e-14))
+
+
+def test_soft_bounds_pass_through_the_same_step_at_the_pivot() -> None:
+    # aihwkit: up dw (1 - w / max), down dw (1 - w / min), each device with bounds of its own; w = 0 is the pivot.
+    step = SoftBoundsStep(up_rate=0.002 / 1.25, down_rate=0.002 / 0.75, pivot=0.375)
+    for w, w_min, w_max in ((0.0, -0.4, 1.6), (0.3, -0.9, 1.1), (-0.2, -0.6, 0.8)):
+        x, low, high = ((value + 0.75) / 2 for value in (w, w_min, w_max))
+        assert float(2 * step.up(x, low, high)) == pytest.approx(0.002 * (1 - w / w_max), rel=1e-12)
+        assert float(2 * step.down(x, low, high)) == pytest.approx(0.002 * (1 - w / w_min), rel=1e-12)
+
+
+def test_exponential_steps_stretch_with_the_bounds() -> None:
+    # aihwkit: z = 2 w a / (max - min) + b.
+    for w, w_min, w_max in ((0.3, -1.0, 1.0), (0.3, -0.7, 1.4), (-0.5, -1.2, 0.9)):
+        x, low, high = ((value + 1) / 2 for value in (w, w_min, w_max))
+        z = 2 * w * 0.8 / (w_max - w_min) + 0.1
+        assert float(EXPONENTIAL.up(x, low, high)) == pytest.approx(0.02 * (1 - 0.3 * math.exp(1.5 * z)), rel=1e-12)
+        assert float(EXPONENTIAL.down(x, low, high)) == pytest.approx(0.03 * (1 - 0.2 * math.exp(-2 * z)), rel=1e-12)
+
+
+def test_linear_steps_know_nothing_of_the_bounds() -> None:
+    step = LinearStep(up_at_low=0.03, up_at_high=0.01, down_at_low=0.005, down_at_high=0.02)
+    assert float(step.up(0.25, -0.1, 1.2)) == pytest.approx(0.025)
+    assert float(step.down(1.1, -0.1, 1.2)) == pytest.approx(0.0215)
+    assert float(step.up(3.0)) == 0.0  # never backwards, however far out
+
+
 def test_bounds_that_cross_leave_a_little_window() -> None:
     low, high = draw(device(CONSTANT, bound_device_std=2.0), N).bounds_s()
     assert np.all(low >= 0)
@@ -159,8 +230,11 @@ def test_each_device_gets_its_own_pulses() -> None:
 
 
 def weights(name: str, w_min: float, w_max: float, w: float, pulses: int) -> float:
-    """The weight after pulses, for a preset published over weights."""
+    """The weight after pulses without noise or spread, for a preset published over weights."""
     kind = preset(name).device
+    update = kind.pulsed_update
+    assert update is not None
+    kind = replace(kind, pulsed_update=PulsedUpdate(step=update.step, up_down=update.up_down))
     g = kind.g_min_s + kind.window_s * (w - w_min) / (w_max - w_min)
     devices = DeviceArray.draw(kind, (1,), np.random.default_rng(0))
     moved = pulsed(devices, [g], np.array([pulses]), np.random.default_rng(0))[0]
@@ -170,6 +244,8 @@ def weights(name: str, w_min: float, w_max: float, w: float, pulses: int) -> flo
 @pytest.mark.parametrize("w", [-0.5, 0.0, 0.5])
 def test_published_pulses(w: float) -> None:
     sb, li, mo = ("reram-sb", -0.75, 1.25), ("ecram-li", -0.8276, 1.1724), ("ecram-mo", -0.8286, 1.1714)
+    assert weights("gokmen-vlasov", -1.0, 1.0, w, 1) - w == pytest.approx(0.0016, rel=1e-9)
+    assert weights("gokmen-vlasov", -1.0, 1.0, w, -1) - w == pytest.approx(-0.0016, rel=1e-9)
     assert weights(*sb, w, 1) - w == pytest.approx(0.002 * (1 - w / 1.25), rel=1e-9)
     assert weights(*sb, w, -1) - w == pytest.approx(-0.002 * (1 - w / -0.75), rel=1e-9)
     assert weights(*li, w, 1) - w == pytest.approx(0.002 * (1 - 0.1153 * w / 1.1724), rel=1e-9)
@@ -180,9 +256,10 @@ def test_published_pulses(w: float) -> None:
     assert weights("capacitor", -1.0, 1.0, w, -1) - w == pytest.approx(-0.005 * (1 + 0.05 * w), rel=1e-9)
     for pulses in (1, -1):
         assert weights("ideal", -1.0, 1.0, w, pulses) - w == pytest.approx(0.0002 * pulses, rel=1e-9)
-    # Gong's: dw (1 + b) max(0, 1 - A_up e^(5 z)) up, dw (1 - b) max(0, 1 - A_down e^(-5 z)) down, z = -w / 2 - 1 / 2.
+    # Gong's: dw max(0, 1 - A_up e^(5 z)) up, dw (1 - b) max(0, 1 - A_down e^(-5 z)) down, z = -w / 2 - 1 / 2. The whole
+    # of b is taken off one side: aihwkit 1.1.0's devices have 0.00135 up and 0.00100 down on average, not (1 +- b).
     z, b = -0.5 * w - 0.5, 0.259359
-    up = 0.00135 * (1 + b) * (1 + 1.18445 * math.exp(5 * z))
+    up = 0.00135 * (1 + 1.18445 * math.exp(5 * z))
     down = 0.00135 * (1 - b) * (1 + 0.081404 * math.exp(-5 * z))
     assert weights("reram-es", -1.0, 1.0, w, 1) - w == pytest.approx(up, rel=1e-9)
     assert weights("reram-es", -1.0, 1.0, w, -1) - w == pytest.approx(-down, rel=1e-9)
@@ -196,7 +273,16 @@ def test_published_pulses(w: float) -> None:
         (lambda: replace(EXPONENTIAL, up_step=-0.1), "exponential step: up_step = -0.1"),
         (lambda: replace(EXPONENTIAL, gamma_up=math.nan), "exponential step: gamma_up = nan"),
         (lambda: PulsedUpdate(step=0.01), "pulsed update: step = 0.01; give LinearStep"),
+        (lambda: SoftBoundsStep(up_rate=0.1, down_rate=0.1, pivot=1.0), "pivot = 1.0; give a place between 0 and 1"),
         (lambda: PulsedUpdate(step=CONSTANT, cycle_relative_std=-0.1), "cycle_relative_std = -0.1 is negative"),
+        (lambda: PulsedUpdate(step=CONSTANT, cycle_additive_std=-0.1), "cycle_additive_std = -0.1 is negative"),
+        (lambda: PulsedUpdate(step=CONSTANT, low_bound_device_std=-0.1), "low_bound_device_std = -0.1 is negative"),
+        (lambda: PulsedUpdate(step=CONSTANT, up_down=-1.0), "up_down = -1.0; give a number between -1 and 1"),
+        (lambda: PulsedUpdate(step=CONSTANT, nominal_step=0.0), "nominal_step = 0.0; give a number above zero"),
+        (
+            lambda: PulsedUpdate(step=LinearStep(up_at_low=0.0, up_at_high=0.0, down_at_low=0.0, down_at_high=0.0)),
+            "a pulse in the middle of the window does nothing; give nominal_step",
+        ),
         (lambda: PulsedUpdate(step=CONSTANT, bound_device_std=-0.1), "bound_device_std = -0.1 is negative"),
     ],
 )

@@ -40,12 +40,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_names_every_command() -> None:
     result = invoke("--help")
     assert result.exit_code == 0
-    for command in ("doctor", "train", "show", "eval", "gradcheck", "bench", "demo"):
+    for command in ("doctor", "train", "show", "eval", "gradcheck", "bench", "study", "sweep", "demo"):
         assert command in result.output
 
 
 @pytest.mark.parametrize(
-    "command", [("doctor",), ("train",), ("show",), ("eval",), ("gradcheck",), ("bench", "relaxation"), ("demo",)]
+    "command",
+    [("doctor",), ("train",), ("show",), ("eval",), ("gradcheck",), ("bench", "relaxation"), ("sweep",), ("demo",)],
 )
 def test_every_command_explains_itself_and_its_json(command: tuple[str, ...]) -> None:
     result = invoke(*command, "--help")

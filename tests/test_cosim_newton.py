@@ -18,7 +18,7 @@ from circuits.topology import Topology
 from cosim.errors import ConvergenceError
 from cosim.simulators.base import OnFailure
 from cosim.simulators.newton import NewtonSession, NewtonSimulator, dense
-from cosim.simulators.newton.elimination import cut, order, solve_batch
+from cosim.simulators.newton.elimination import Additions, cut, order, solve_batch
 from cosim.simulators.ngspice.program import solve_standalone
 from netlists import lower
 
@@ -156,11 +156,11 @@ def test_elimination_is_a_linear_solve(name: str) -> None:
     inner = hessian[np.ix_(ordering.eliminated, ordering.eliminated)]
     np.testing.assert_array_equal(inner, np.diag(np.diag(inner)))
     right = np.random.default_rng(0).normal(size=(3, n))
-    blocks = cut(ordering, torch.tensor(hessian), has_diodes=False)
-    if ordering.eliminated_has_diodes:
-        found = solve_batch(blocks, torch.zeros(3, n, dtype=torch.float64), None, torch.tensor(right))
+    blocks = cut(ordering, torch.tensor(hessian), is_linear=True)
+    if ordering.eliminated_varies:
+        found = solve_batch(blocks, Additions(diagonal=torch.zeros(3, n, dtype=torch.float64)), torch.tensor(right))
     else:
-        found = solve_batch(blocks, None, None, torch.tensor(right))
+        found = solve_batch(blocks, None, torch.tensor(right))
     np.testing.assert_allclose(found.numpy(), np.linalg.solve(hessian, right.T).T, rtol=1e-10)
 
 

@@ -1,4 +1,4 @@
-"""`tellegen presets`: lists every device preset with its source, and draws those asked for."""
+"""`tellegen presets`: lists every preset of a device or a diode with its source, and draws those asked for."""
 
 from __future__ import annotations
 
@@ -12,10 +12,20 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from circuits import CircuitError
-from circuits.devices import LinearStep, Preset, PulsedUpdate, preset, preset_names
+from circuits import CircuitError, DiodeModel
+from circuits.devices import Device, LinearStep, Preset, ProgrammingError, PulsedUpdate, preset, preset_names
+from circuits.diode_presets import diode_preset, diode_preset_names
 from cosim import cli
-from cosim.studies.preset_plots import POINTS, TRACES, plot_preset, pulse_response, written_std_s
+from cosim.studies.diode_plots import clamped, diode_current_a
+from cosim.studies.preset_plots import (
+    POINTS,
+    TRACES,
+    plot_preset,
+    pulse_response,
+    read_std_s,
+    step_std,
+    written_std_s,
+)
 from cosim.studies.presets import list_presets
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -25,12 +35,27 @@ def invoke(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
 
 
+NAMES = (*preset_names(), *diode_preset_names())
+
+
 def test_every_preset_is_listed_with_window_effects_and_source() -> None:
     result = invoke("presets")
     assert result.exit_code == 0, result.output
-    for name in preset_names():
+    for name in NAMES:
         assert name in result.output
-    for text in ("50 to 225", "programming error", "pulsed update", "drift", "Nature", "aihwkit", "CrossSim"):
+    for text in (
+        "50 to",
+        "225 uS",
+        "Devices",
+        "Diodes",
+        "I_s 4.352e-09 A",
+        "n 1.906",
+        "programming",
+        "pulsed",
+        "drift",
+        "Nature",
+        "CrossSim",
+    ):
         assert text in result.output
     assert max(map(len, result.output.splitlines())) <= 80
 
@@ -38,27 +63,37 @@ def test_every_preset_is_listed_with_window_effects_and_source() -> None:
 def test_a_name_gets_its_note_too() -> None:
     result = invoke("presets", "rram-milo")
     assert result.exit_code == 0
-    assert "Nonlinear current left" in result.output
+    assert "Programming error only." in result.output
     assert "pcm" not in result.output
+    assert "Diodes" not in result.output
+
+
+def test_names_of_both_kinds_make_two_tables() -> None:
+    output = invoke("presets", "sharp", "capacitor").output
+    assert output.index("Devices") < output.index("capacitor") < output.index("Diodes") < output.index("sharp")
+    assert "idealisation" in output
 
 
 def test_json() -> None:
     result = invoke("presets", "pcm", "capacitor", "pcm", "--json", "-")
     first, second = json.loads(result.stdout)["presets"]
-    assert first["name"] == "pcm"
+    assert (first["name"], first["kind"]) == ("pcm", "device")
     assert (first["g_min_s"], first["g_max_s"]) == (0.0, pytest.approx(25e-6))
     assert first["effects"] == ["programming_error", "read_noise", "drift"]
     assert "ICECS 2019" in first["source"]
     assert first["plot"] is None
     assert second["effects"] == ["pulsed_update"]
-    assert "Leakage" in second["note"]
+    assert "leakage" in second["note"]
+    diode = json.loads(invoke("presets", "1N4148", "--json", "-").stdout)["presets"][0]
+    assert (diode["kind"], diode["saturation_current_a"], diode["emission_coefficient"]) == ("diode", 4.352e-9, 1.906)
+    assert diode["series_resistance_ohm"] == 0.6458
 
 
 def test_every_preset_is_drawn(tmp_path: Path) -> None:
     result = invoke("presets", "--out", tmp_path / "new" / "plots", "--json", tmp_path / "presets.json")
     assert result.exit_code == 0, result.output
     files = sorted(path.name for path in (tmp_path / "new" / "plots").iterdir())
-    assert files == sorted(f"{name}.png" for name in preset_names())
+    assert files == sorted(f"{name}.png" for name in NAMES)
     listed = json.loads((tmp_path / "presets.json").read_text(encoding="utf-8"))["presets"]
     for entry in listed:
         assert Path(entry["plot"]).read_bytes()[:8] == PNG
@@ -68,10 +103,12 @@ def test_every_preset_is_drawn(tmp_path: Path) -> None:
 def test_an_unknown_name_draws_nothing(tmp_path: Path) -> None:
     result = invoke("presets", "pcm", "ecram", "--out", tmp_path / "plots")
     assert result.exit_code == 2
-    assert result.stderr.strip() == "tellegen: no device preset 'ecram': did you mean ecram-li or ecram-mo?"
+    assert result.stderr.strip() == "tellegen: no preset 'ecram': did you mean ecram-li or ecram-mo?"
     assert not (tmp_path / "plots").exists()
-    with pytest.raises(CircuitError, match="no device preset 'ecram'"):
+    with pytest.raises(CircuitError, match="no preset 'ecram'"):
         list_presets(["ecram"])
+    with pytest.raises(CircuitError, match=r"no preset '4148': did you mean 1N4148\?"):
+        list_presets(["4148"])
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
@@ -94,6 +131,7 @@ def test_the_command_imports_no_torch() -> None:
 
 def test_a_pulse_response_goes_up_and_comes_down() -> None:
     device = preset("reram-sb").device
+    device = replace(device, pulsed_update=PulsedUpdate(step=device.pulsed_update.step))
     trace = pulse_response(device, each=20)
     assert trace.shape == (2 * POINTS + 1, 1)
     assert np.all(np.diff(trace[: POINTS + 1, 0]) > 0)
@@ -116,3 +154,50 @@ def test_the_dots_of_the_programming_error_lie_on_the_formula() -> None:
     # aihwkit's polynomial, in microsiemens; 5,000 writes know their spread to 1 %.
     for g, std in zip((0.2, 0.5), measured, strict=True):
         assert std * 1e6 == pytest.approx(0.26348 + 1.965 * g - 1.1731 * g**2, rel=0.04)
+
+
+def test_a_device_without_an_effect_is_drawn_too(tmp_path: Path) -> None:
+    device = Device(name="bare", g_min_s=1e-6, g_max_s=1e-4)
+    plot_preset(Preset(name="bare", device=device, source="none", note="none"), tmp_path / "bare.png")
+    assert (tmp_path / "bare.png").read_bytes()[:8] == PNG
+
+
+def test_the_bands_drawn_are_those_of_the_formulas() -> None:
+    # One pulse of ecram-li up at half of the window: noise 0.3 of the step, devices 0.1 and 0.01 of it.
+    device, x = preset("ecram-li").device, np.array([0.5])
+    step = 0.001 * (1 - 0.1153 * 0.1724 / 1.1724)
+    spread = np.hypot(0.1, 0.01)
+    expected = step * np.sqrt((1 + spread**2) * 0.3**2 + spread**2)
+    assert step_std(device, x, up=True)[0] == pytest.approx(expected, rel=0.04)
+    # A read of pcm a day after the write, at half of the window.
+    expected = 12.5e-6 * 0.0088 / 0.5**0.65 * np.sqrt(np.log((86400 + 250e-9) / 500e-9))
+    assert read_std_s(preset("pcm").device, np.array([12.5e-6]), 86400.0)[0] == pytest.approx(expected, rel=0.04)
+    # A write of a device that is alike everywhere.
+    error = ProgrammingError.independent(1e-6)
+    plain = Device(name="plain", g_min_s=1e-6, g_max_s=1e-4, programming_error=error)
+    assert written_std_s(plain, np.array([5e-5]))[0] == pytest.approx(1e-6, rel=0.04)
+
+
+def test_the_diode_drawn_is_the_diode() -> None:
+    model = diode_preset("1N4148").model
+    for current in (1e-6, 1e-3, 0.1):
+        v = model.forward_voltage_v(current, 300.15)
+        assert diode_current_a(model, np.array([v]), 300.15)[0] == pytest.approx(current, rel=1e-9)
+    # 0.1 A drops 65 mV in the series resistance alone.
+    assert model.forward_voltage_v(0.1, 300.15) > 0.0645 + DiodeModel(
+        saturation_current_a=4.352e-9, emission_coefficient=1.906
+    ).forward_voltage_v(0.099, 300.15)
+
+
+@pytest.mark.parametrize("name", ["spice-default", "1N4148", "sharp"])
+def test_a_clamped_node_stands_at_its_limit_at_the_reference_current(name: str) -> None:
+    # 1 V beyond the limit through 10 uS is the 10 uA that the rails are set for.
+    model = diode_preset(name).model
+    pull, node = clamped(model)
+    assert np.all(np.diff(node) > 0)
+    assert np.all(np.diff(pull) > 0)
+    assert float(np.interp(2.0, pull, node)) == pytest.approx(1.0, abs=1e-3)
+    assert float(np.interp(-1.0, pull, node)) == pytest.approx(0.0, abs=1e-3)
+    # Elsewhere it is off by a few n V_t.
+    n_vt = model.thermal_voltage_v(300.15)
+    assert 1.0 < np.max(np.abs(node - np.clip(pull, 0.0, 1.0))) / n_vt < 6.0

@@ -41,7 +41,9 @@ from cosim.training.config import (
     TanhStage,
 )
 from cosim.training.config_file import config_from_json, format_path, load_config
+from cosim.training.device_sections import DevicesSection, PulseKind, PulsesSection, VerifySection
 from cosim.training.network import list_analog_blocks
+from cosim.training.nonideality_sections import NeuronsSection, SourcesSection
 from cosim.training.setup import set_up
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "digits.toml"
@@ -321,7 +323,7 @@ def test_the_reference_has_every_key_with_its_default() -> None:
     assert commented.findall(text) == COMMENTED
     tables = tomllib.loads(commented.sub("", text))
     fields, written = list_fields(Config), list_written(tables)
-    assert len(fields) == 29
+    assert len(fields) == 34
     for model, keys in fields.items():
         alternatives = set(ALTERNATIVES.get(model.__name__, ()))
         for one in alternatives or {""}:
@@ -335,8 +337,15 @@ def test_the_reference_has_every_key_with_its_default() -> None:
     assert behind.circuit == CircuitSection(g_min_s=DEFAULT_WINDOW_S[0], g_max_s=DEFAULT_WINDOW_S[1])
     config = load_config(ALL_KEYS)
     # TOML has no word for their default.
-    shown = {"converters": {"current"}, "data": {"train_size", "test_size"}, "hopfield": {"tolerance"}}
+    shown: dict[str, Any] = {"converters": {"current"}, "data": {"train_size", "test_size"}, "hopfield": {"tolerance"}}
+    shown |= {"devices": True, "neurons": True, "sources": True}
     assert config.model_dump(exclude=shown) == Config(network=config.network).model_dump(exclude=shown)
+    assert config.devices is not None
+    own = {"write", "verify", "pulses"}  # shown with another value, or with a table that is left out by default
+    assert config.devices.model_dump(exclude=own) == DevicesSection().model_dump(exclude=own)
+    pulses = PulsesSection(kind=PulseKind.LINEAR, up_step=1e-3, down_step=1e-3)
+    assert (config.devices.verify, config.devices.pulses) == (VerifySection(), pulses)
+    assert (config.neurons, config.sources) == (NeuronsSection(), SourcesSection())
     for stage in config.network.stages:
         layers = getattr(stage, "layers", ())
         convolutions = [layer.conv for layer in layers if layer.conv is not None]
@@ -378,7 +387,7 @@ def test_blocks_without_a_name_are_numbered(tmp_path: Path) -> None:
         ),
         ("epochs=1", r"epochs: unknown key; did you mean 'training\.epochs'\? "),
         ("epoch=1", r"epoch: unknown key; did you mean 'training\.epochs'\? "),
-        ("seed=1", r"seed: unknown key; did you mean 'data\.seed' or 'training\.seed'\? "),
+        ("seed=1", r"seed: unknown key; did you mean 'data\.seed' or 'converters\.seed' or 'devices\.seed'\? "),
         ("network.stages[1].leak=1", r"network\.stages\[1\]\.leak: .*'network\.stages\.N\.layers\.N\.leak'\?"),
         ("network.stages[3].layers[0].size=0", r"network\.stages\[3\]\.layers\[0\]\.size = 0: "),
         ("converters.input=8", r"converters\.input = 8: write \{ bits = 8 \}$"),

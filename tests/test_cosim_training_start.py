@@ -37,12 +37,12 @@ from cosim.programming.program import program_block
 from cosim.programming.settings import ProgrammingSettings
 from cosim.simulators.newton import NewtonSimulator
 from cosim.studies.gradcheck import gradcheck
-from cosim.training.analog_sections import ConverterSection
 from cosim.training.checkpoint import check_checkpoint
 from cosim.training.checkpoints import Checkpoints, Which
 from cosim.training.circuit_section import CircuitSection, StartSection
 from cosim.training.config import AnalogStage, Config, HopfieldStage, OptimizerKind
 from cosim.training.config_file import load_circuit, load_config
+from cosim.training.converter_sections import ConverterSection
 from cosim.training.data import evaluation_batches
 from cosim.training.network import list_analog_blocks
 from cosim.training.programmed import program_network

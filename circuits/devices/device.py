@@ -10,15 +10,16 @@ from .drift import Drift
 from .programming_error import ProgrammingError
 from .pulsed_update import PulsedUpdate
 from .ranges import require_not_negative, require_positive
-from .read_noise import FlickerReadNoise, RelativeReadNoise
+from .read_noise import FittedFlickerReadNoise, FlickerReadNoise, ReadNoise, RelativeReadNoise
+from .relaxation import Relaxation
 from .spread import Spread
 from .stuck import Stuck
 from .temperature import TemperatureCoefficient
 
 EFFECTS: dict[str, tuple[type, ...]] = {
     "programming_error": (ProgrammingError,),
-    "read_noise": (RelativeReadNoise, FlickerReadNoise),
-    "drift": (Drift,),
+    "read_noise": (RelativeReadNoise, FlickerReadNoise, FittedFlickerReadNoise),
+    "drift": (Drift, Relaxation),
     "stuck": (Stuck,),
     "spread": (Spread,),
     "cubic": (CubicCurrent,),
@@ -42,7 +43,7 @@ class Device:
         levels: number of conductances that a device can hold, evenly spaced; None for any.
         programming_error: by how much a write misses.
         read_noise: what a read sees beside the conductance.
-        drift: how the conductance falls with time.
+        drift: what time does to the conductance: a power law, or a relaxation.
         stuck: devices that hold an end of the window, whatever is written.
         spread: relative spread between devices.
         cubic: nonlinear current law.
@@ -58,8 +59,8 @@ class Device:
     g_max_s: float
     levels: int | None = None
     programming_error: ProgrammingError | None = None
-    read_noise: RelativeReadNoise | FlickerReadNoise | None = None
-    drift: Drift | None = None
+    read_noise: ReadNoise | None = None
+    drift: Drift | Relaxation | None = None
     stuck: Stuck | None = None
     spread: Spread | None = None
     cubic: CubicCurrent | None = None

@@ -21,7 +21,7 @@ class DeviceArray:
         shape: of the array, one entry a device.
         factor: [shape] — spread of the conductance; None where it is off.
         stuck_at_g_min, stuck_at_g_max: [shape] — masks; None where off.
-        nu_xi: [shape] — standard normal draw of the drift exponent; None where off.
+        nu_xi: [shape] — standard normal draw of the drift exponent, or of the relaxation; None where off.
         pulse_factor_up, pulse_factor_down: [shape] — of the steps; None where off.
         bound_low_s, bound_high_s: [shape] S — between which pulses move it, before `factor`; None for the window.
     """
@@ -59,7 +59,7 @@ class DeviceArray:
         masks = None if stuck is None else stuck.draw(shape, streams[1])
         factors = None if pulses is None else pulses.draw_factors(shape, streams[3])
         bounds = None if pulses is None else pulses.draw_bounds(shape, device.g_min_s, device.g_max_s, streams[4])
-        drifts_apart = drift is not None and drift.nu_std is not None
+        drifts_apart = drift is not None and drift.devices_differ
         return cls(
             device=device,
             shape=shape,

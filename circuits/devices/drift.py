@@ -6,42 +6,8 @@ from typing import Self, final
 import numpy as np
 
 from ..arrays import Floats
-from ..errors import CircuitError
-from .ranges import require_finite, require_not_negative, require_positive
-
-LEAST_RELATIVE = 1e-12  # of g_max: the logarithm of no conductance at all has to be some number, which is then clipped
-
-
-@final
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ClippedLogarithm:
-    """A drift exponent, or its spread, that depends on the conductance.
-
-    Equation: clip(slope ln(g / g_max) + offset, lowest, highest).
-
-    Args:
-        slope, offset: of the straight line over ln(g / g_max).
-        lowest, highest: limits, zero or more.
-
-    Raises:
-        CircuitError: if the limits are negative or upside down.
-    """
-
-    slope: float
-    offset: float
-    lowest: float
-    highest: float
-
-    def __post_init__(self) -> None:
-        require_finite("drift", slope=self.slope, offset=self.offset)
-        require_not_negative("drift", lowest=self.lowest, highest=self.highest)
-        if self.lowest > self.highest:
-            raise CircuitError(f"drift: limits upside down: lowest = {self.lowest!r}, highest = {self.highest!r}")
-
-    def at(self, relative: Floats) -> Floats:
-        """Return the value at g / g_max, [...]."""
-        line = self.slope * np.log(np.maximum(relative, LEAST_RELATIVE)) + self.offset
-        return np.clip(line, self.lowest, self.highest)
+from .conductance_laws import ClippedLogarithm, ConductanceLaw
+from .ranges import require_not_negative, require_positive
 
 
 @final
@@ -62,8 +28,8 @@ class Drift:
     Source: S. R. Nandakumar et al., ICECS 2019.
     """
 
-    nu_mean: ClippedLogarithm
-    nu_std: ClippedLogarithm | None
+    nu_mean: ConductanceLaw
+    nu_std: ConductanceLaw | None
     t_0_s: float
 
     def __post_init__(self) -> None:
@@ -98,3 +64,12 @@ class Drift:
         """Return g(t) / g, [...]; exactly one up to t_0."""
         require_not_negative("drift", time_s=time_s)
         return np.asarray(max(1.0, time_s / self.t_0_s) ** -nu)
+
+    @property
+    def devices_differ(self) -> bool:
+        """Whether two devices of one conductance drift differently."""
+        return self.nu_std is not None
+
+    def drifted_s(self, written_s: Floats, g_max_s: float, xi: Floats | None, time_s: float) -> Floats:
+        """Return what is left at a time, [...] S; arguments as `nu` and `factor`."""
+        return np.asarray(written_s * self.factor(self.nu(written_s, g_max_s, xi), time_s))

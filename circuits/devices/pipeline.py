@@ -15,6 +15,7 @@ from ..arrays import Floats
 from ..errors import CircuitError
 from .device_array import DeviceArray
 from .levels import quantised
+from .pulse_steps import Bound
 from .ranges import require_not_negative
 
 ROUNDING = 1e-9  # of g_max: by how much a target may miss the window, as conversions between units round
@@ -82,16 +83,18 @@ def pulsed(devices: DeviceArray, g_s: ArrayLike, pulses: NDArray[np.int64], gene
             f"shape {devices.shape}"
         )
     low_s, high_s = devices.bounds_s()
-    width_s = device.window_s if devices.factor is None else device.window_s * devices.factor
-    up_factor = 1.0 if devices.pulse_factor_up is None else devices.pulse_factor_up
-    down_factor = 1.0 if devices.pulse_factor_down is None else devices.pulse_factor_down
+    spread = 1.0 if devices.factor is None else devices.factor
+    zero_s, width_s = device.g_min_s * spread, device.window_s * spread
+    bounds = (low_s - zero_s) / width_s, (high_s - zero_s) / width_s
+    if devices.pulse_factor_up is None or devices.pulse_factor_down is None:
+        factors: tuple[Bound, Bound] = (1.0, 1.0)
+    else:
+        factors = devices.pulse_factor_up, devices.pulse_factor_down
     up = pulses > 0
     for count in range(int(np.max(np.abs(pulses), initial=0))):
-        x = np.clip((g_s - low_s) / (high_s - low_s), 0.0, 1.0)
-        step = np.where(up, update.step.up(x) * up_factor, -update.step.down(x) * down_factor)
-        if update.cycle_relative_std is not None:
-            step = step * (1.0 + update.cycle_relative_std * generator.standard_normal(devices.shape))
-        moved_s = np.clip(g_s + step * width_s, low_s, high_s)
+        x = np.clip((g_s - zero_s) / width_s, *bounds)
+        change = update.change(x, up, bounds, factors, generator)
+        moved_s = np.clip(g_s + change * width_s, low_s, high_s)
         g_s = np.where(np.abs(pulses) > count, moved_s, g_s)
     return devices.with_stuck(g_s)
 
@@ -99,10 +102,11 @@ def pulsed(devices: DeviceArray, g_s: ArrayLike, pulses: NDArray[np.int64], gene
 def drifted(devices: DeviceArray, written_s: ArrayLike, time_s: float) -> Floats:
     """Let time pass.
 
-    Equation: g(t) = g (t / t_0)^-nu, nu of each device by what was written into it; stuck devices do not drift.
+    Equation: g(t) = g (t / t_0)^-nu, nu of each device by what was written into it, or as `Relaxation` says; stuck
+    devices do not drift.
 
     Args:
-        devices: the devices, whose nu were drawn with them: two times see the same devices.
+        devices: the devices, whose drift was drawn with them: two times see the same devices.
         written_s: [shape] S — what they held when written.
         time_s: s — since they were written.
 
@@ -117,7 +121,7 @@ def drifted(devices: DeviceArray, written_s: ArrayLike, time_s: float) -> Floats
     require_not_negative(f"device '{device.name}'", time_s=time_s)
     if drift is None:
         return g_s
-    return devices.with_stuck(g_s * drift.factor(drift.nu(g_s, device.g_max_s, devices.nu_xi), time_s))
+    return devices.with_stuck(drift.drifted_s(g_s, device.g_max_s, devices.nu_xi, time_s))
 
 
 def at_temperature(devices: DeviceArray, g_s: ArrayLike, temperature_k: float) -> Floats:

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..arrays import Floats
 from ..errors import CircuitError
+from .conductance_laws import ConductanceLaw
 from .ranges import require_not_negative, require_positive
 
 LEAST_RELATIVE = 1e-12  # of g_max: where a conductance is none, the power law still has a value (and the cap holds)
@@ -77,10 +78,45 @@ class FlickerReadNoise:
         Raises:
             CircuitError: without a time.
         """
-        if time_s is None:
-            raise CircuitError("flicker read noise grows with time: give time_s, the seconds since programming")
-        require_not_negative("flicker read noise", time_s=time_s)
         relative = np.maximum(np.asarray(written_s) / g_max_s, LEAST_RELATIVE)
         q_s = np.minimum(self.q_at_g_max / relative**self.exponent, self.q_highest)
-        growth = np.sqrt(np.log(max(1.0, (time_s + self.t_read_s) / (2.0 * self.t_read_s))))
-        return np.asarray(g_s * q_s * growth)
+        return np.asarray(g_s * q_s * _growth(time_s, self.t_read_s))
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FittedFlickerReadNoise:
+    """1/f noise, which grows with the time since programming, of a size that was fitted over the conductance.
+
+    Equation: sigma = g Q_s sqrt(ln((t + t_read) / (2 t_read))), Q_s a law of g_written / g_max; zero before t = t_read.
+
+    Args:
+        q: Q_s.
+        t_read_s: s — length of a read.
+
+    Raises:
+        CircuitError: unless t_read is above zero.
+
+    Source: as `FlickerReadNoise`.
+    """
+
+    q: ConductanceLaw
+    t_read_s: float
+
+    def __post_init__(self) -> None:
+        require_positive("flicker read noise", t_read_s=self.t_read_s)
+
+    def std_s(self, g_s: Floats, written_s: Floats, g_max_s: float, time_s: float | None) -> Floats:
+        """Return sigma of each device; as `FlickerReadNoise.std_s`."""
+        return np.asarray(g_s * self.q.at(np.asarray(written_s) / g_max_s) * _growth(time_s, self.t_read_s))
+
+
+def _growth(time_s: float | None, t_read_s: float) -> float:
+    """Return by how much 1/f noise has grown at a time, sqrt(ln((t + t_read) / (2 t_read)))."""
+    if time_s is None:
+        raise CircuitError("flicker read noise grows with time: give time_s, the seconds since programming")
+    require_not_negative("flicker read noise", time_s=time_s)
+    return float(np.sqrt(np.log(max(1.0, (time_s + t_read_s) / (2.0 * t_read_s)))))
+
+
+ReadNoise = RelativeReadNoise | FlickerReadNoise | FittedFlickerReadNoise

@@ -1,7 +1,8 @@
 """Folding (a): an ideal voltage source's row is known, so it becomes a current and a leak at each column.
 
 A row at voltage x joined by g to column j draws g (v_j - x) from the column: a conductance g to ground and a Norton
-current g x. Exact as long as the row is an ideal source to ground that touches nothing but resistors.
+current g x. Exact as long as the row is an ideal source to ground that touches nothing but linear resistors; a row
+with a cubic one stays as it is.
 """
 
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import final
 import numpy as np
 from scipy import sparse
 
-from ..arrays import Floats, Indices, frozen_indices
+from ..arrays import Floats, Indices, frozen_indices, no_floats
 from ..circuit import GROUND, Circuit
 from ..elements import CurrentSources, Resistors, VoltageSources, terminals
 from ..kirchhoff import dense_if_filled, times_rows
@@ -112,13 +113,15 @@ class FoldedProgram(AbstractProgram):
 
 
 def _foldable_sources(circuit: Circuit) -> Indices:
-    """Return the sources to ground whose node touches no other source, diode, current source or capacitor."""
+    """Return the sources to ground whose node touches nothing but linear resistors."""
     sources = circuit.voltage_sources
     busy = np.zeros(circuit.n_nodes, dtype=np.int64)
     for group in circuit.groups:
         if not isinstance(group, Resistors):
             for column in terminals(group):
                 busy += np.bincount(column, minlength=circuit.n_nodes)
+    for column in terminals(circuit.resistors):
+        busy += np.bincount(column[circuit.resistors.cubic], minlength=circuit.n_nodes)
     alone = (busy[sources.plus] == 1) & (sources.minus == GROUND) & (sources.plus != GROUND)
     return np.flatnonzero(alone)
 
@@ -191,6 +194,9 @@ def _folded_circuit(
             a=np.concatenate([new_index[r.a[kept_resistors]], new_index[column_nodes]]),
             b=np.concatenate([new_index[r.b[kept_resistors]], np.zeros(n_columns, dtype=np.int64)]),
             conductance_s=np.ones(len(kept_resistors) + n_columns),
+            k3_per_v2=np.concatenate([r.k3_per_v2[kept_resistors], np.zeros(n_columns)])
+            if circuit.has_cubic
+            else no_floats(),
         ),
         diodes=replace(d, anode=new_index[d.anode], cathode=new_index[d.cathode]),
         voltage_sources=VoltageSources(

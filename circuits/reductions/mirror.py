@@ -2,7 +2,8 @@
 
 With devices matched in pairs, mirrored rails and antisymmetric drives v_n = -v_p. A resistor g between p and another
 unit's n then acts on the p half as a resistor -g between the two p nodes and a leak 2 g at both ends, so a weight
-becomes G+ - G- (which may be negative) and leaks of 2 G-. Any mismatch breaks it, and then it says so.
+becomes G+ - G- (which may be negative) and leaks of 2 G-. Any mismatch breaks it, and then it says so. A cubic law
+between p and n' acts on v + v', not on v - v', which no resistor of the half does: with one there is no mirror.
 """
 
 from collections.abc import Sequence
@@ -173,8 +174,11 @@ def mirror(circuit: Circuit, image: Indices) -> Mirror | None:
         image: [n_nodes] index of each node's mirror image; ground is its own.
 
     Returns:
-        the mirror, or None where the wiring, the diodes or the constant sources are not symmetric.
+        the mirror, or None where the wiring, the diodes or the constant sources are not symmetric, or where a resistor
+        is not linear.
     """
+    if circuit.has_cubic:
+        return None
     n = circuit.n_nodes
     nodes = np.arange(n)
     if not np.array_equal(image[image], nodes) or (image[1:] == nodes[1:]).any() or image[GROUND] != GROUND:

@@ -60,8 +60,9 @@ def build_deck(module: str, analog: AnalogBlock, size: TileSize) -> BlockDeck:
     """Spell a block.
 
     Raises:
-        CompileError: with the module's path, for weights that are not finite or outside the window, a name that no
-            folder can have, and tiles too small for a weight or too large for ngspice.
+        CompileError: with the module's path, for a block that is not as designed, weights that are not finite or
+            outside the window, a name that no folder can have, and tiles too small for a weight or too large for
+            ngspice.
     """
     block = analog.block
     where = f"module '{module}' (block '{block.name}')" if module else f"block '{block.name}'"
@@ -69,6 +70,12 @@ def build_deck(module: str, analog: AnalogBlock, size: TileSize) -> BlockDeck:
         raise CompileError(
             f"{where}: cannot be the name of a folder; give EnergyBlock or HopfieldConfig a name of letters, digits, _ "
             "and -, 64 at most"
+        )
+    if analog.nonidealities is not None:
+        effects = ", ".join(analog.nonidealities.effects)
+        raise CompileError(
+            f"{where}: is as made ({effects}), but decks are of blocks as designed; compile twin(network, "
+            "nonidealities=None)"
         )
     try:
         conductance_s = analog.conductances()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from circuits.block_circuit import BlockCircuit
 from circuits.convolution import format_shape
 
-from ..converters import Converters, Ranges
+from ..converters import Converters, ConverterState
 from ..errors import BlockError
 from ..phase_settings import PhaseSettings
 from ..phases import Phases
@@ -39,16 +39,21 @@ class CompiledBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.circuit = circuit
-        ranges = Ranges()
-        self.register_buffer("converter_ranges", torch.from_numpy(ranges.values))
+        state = ConverterState()
+        self.register_buffer("converter_ranges", torch.from_numpy(state.values))
         self._phases = Phases(
             circuit,
             Relaxation(circuit.circuit, circuit.image, simulator, relaxation),
             PhaseSettings(),
             converters,
-            ranges,
+            state,
             relaxation.solver,
         )
+
+    def train(self, mode: bool = True) -> "CompiledBlock":
+        """Set training or evaluation; the converters' noise of an evaluation begins anew, so each gives the same."""
+        self._phases.state.begin_evaluation()
+        return super().train(mode)
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
@@ -67,7 +72,7 @@ class CompiledBlock(nn.Module):
         """
         if not x.is_floating_point():
             raise BlockError(f"block '{self.circuit.block.name}': input of type {x.dtype}; give float32 or float64")
-        self._phases.ranges.values[:] = self.get_buffer("converter_ranges").double().cpu().numpy()
+        self._phases.state.values[:] = self.get_buffer("converter_ranges").double().cpu().numpy()
         conductance_s = self.circuit.circuit.resistors.conductance_s
         free = self._phases.free(conductance_s, x.detach().flatten(1).double().cpu().numpy(), learn=False)
         outputs = torch.as_tensor(free.outputs, dtype=x.dtype, device=x.device)

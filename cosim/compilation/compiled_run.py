@@ -1,6 +1,7 @@
 """Compile a run, and score a bundle that comes from one."""
 
 import time
+import warnings
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -79,6 +80,7 @@ def compile_run(
     config = with_data(RunFolder(path=run).read_config(), data)
     if config.gradient is GradientKind.BACKPROP:
         raise CompileError(f'{run}: gradient = "backprop" trains tanh layers; no circuit stands for one: {ONE_WAY}')
+    config = _as_designed(run, config)
     setup = load_run(run, NewtonSimulator() if config.has_circuit else None, config=config, which=which)
     inputs = None
     if samples:
@@ -90,6 +92,22 @@ def compile_run(
     setup, accuracy = program_setup(run, setup, programming, console)
     entry = _run_entry(setup, which, accuracy)
     return compile_network(setup.network, out, tile=tile, inputs=inputs, run=entry, force=force)
+
+
+class DesignWarning(UserWarning):
+    """A bundle holds the circuits of a run as they were designed, not as they were made."""
+
+
+def _as_designed(run: Path, config: Config) -> Config:
+    """Return a configuration without non-idealities: decks are of what is to be built."""
+    effects = config.effects
+    if effects:
+        warnings.warn(
+            f"{run}: compiled as designed, with the weights that were asked for; {', '.join(effects)} left out",
+            DesignWarning,
+            stacklevel=3,
+        )
+    return config.model_copy(update=dict.fromkeys(effects))
 
 
 def _run_entry(setup: Setup, which: Which, accuracy: AccuracyEntry | None) -> RunEntry:

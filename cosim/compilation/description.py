@@ -20,6 +20,7 @@ from netlists.netlist import Netlist
 from ..analog_block import AnalogBlock
 from ..converters import Adc, Converters, Crossing, Dac
 from ..programming.report import LayerLeaks, Passivity, ProgrammingReport, WindowFit
+from .converter_description import converter_settings, describe_settings
 from .errors import CompileError
 from .manifest import (
     BlockEntry,
@@ -144,10 +145,7 @@ def programming_report(entry: ProgrammingEntry) -> ProgrammingReport:
 def converters(entry: BlockEntry) -> Converters:
     """Return the converters of a block that inference needs."""
     c = entry.converters
-    return Converters(
-        input=Dac(bits=c.input.bits, full_scale=c.input.full_scale),
-        output=Adc(bits=c.output.bits, full_scale=c.output.full_scale),
-    )
+    return Converters(input=Dac(**converter_settings(c.input)), output=Adc(**converter_settings(c.output)), seed=c.seed)
 
 
 def _clamp(entry: ClampEntry) -> Clamp:
@@ -302,6 +300,7 @@ def _converters(analog: AnalogBlock) -> ConvertersEntry:
         nudge=_converter(c.nudge, "loss gradient, to nudge currents", a, ranges, Crossing.NUDGE),
         phase=_converter(c.phase, "node voltages in the nudged phases", v, ranges, Crossing.PHASE),
         current=_converter(c.source_current, "source currents in the nudged phases", a, ranges, Crossing.CURRENT),
+        seed=c.seed,
     )
 
 
@@ -314,4 +313,5 @@ def _converter(converter: Dac | Adc, converts: str, unit: str, ranges: Floats, c
         full_scale=None if converter.full_scale is None else float(converter.full_scale),
         in_force=seen if converter.full_scale is None else float(converter.full_scale),
         unit=unit,
+        **describe_settings(converter),
     )

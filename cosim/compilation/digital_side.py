@@ -16,6 +16,7 @@ from digital.ff_ebm import FfEbm
 from digital.hopfield import HopfieldBlock
 
 from ..analog_block import AnalogBlock
+from ..converters import complete_state
 from ..programming.program import ACCEPTED
 from .errors import BundleError, CompileError
 from .manifest import AnalogStep, DigitalEntry, DigitalStep, LayerText, Step, TensorEntry
@@ -168,7 +169,7 @@ def load_tensors(network: nn.Module, content: bytes, source: str) -> None:
         BundleError: if it is no such file, or of another network.
     """
     try:
-        tensors = load(content)
+        tensors = complete_state(load(content))
     except SafetensorError as error:
         raise BundleError(f"{source}: cannot be read ({error}); restore it, or compile anew") from error
     wanted = cast("dict[str, Tensor]", network.state_dict())

@@ -129,6 +129,37 @@ class TileEntry(Entry):
 
 
 @final
+class CalibrationEntry(Entry):
+    """How a range follows the data; none but the running maximum has an entry."""
+
+    kind: Literal["maximum", "percentile", "moving_average"]
+    decay: float
+    percent: float | None = None
+    std_multiple: float | None = None
+
+
+@final
+class MismatchEntry(Entry):
+    """INL that is drawn from unit elements."""
+
+    relative_std: float
+    elements: Literal["binary", "thermometer"]
+
+
+@final
+class ConverterErrorsEntry(Entry):
+    """What a converter does wrong, see `ConverterErrors`; null: nothing of the kind."""
+
+    gain_error: float | None = None
+    offset_error: Annotated[float | None, Field(description="of the full scale")] = None
+    gain_relative_std: float | None = None
+    offset_relative_std: Annotated[float | None, Field(description="of the full scale")] = None
+    noise_relative_std: Annotated[float | None, Field(description="of the full scale")] = None
+    inl_lsb: Annotated[tuple[float, ...] | None, Field(description="from the lowest code to the highest")] = None
+    mismatch: MismatchEntry | None = None
+
+
+@final
 class ConverterEntry(Entry):
     """A DAC or ADC; full scales are in units of `unit`."""
 
@@ -138,6 +169,10 @@ class ConverterEntry(Entry):
     full_scale: Annotated[float | None, Field(description="null: ranged from the data")]
     in_force: Annotated[float | None, Field(description="the full scale in force; null: nothing was seen yet")]
     unit: str
+    clip: Annotated[bool, Field(description="whether ideal resolution clips, too")] = False
+    calibration: CalibrationEntry | None = None
+    channels_per_converter: int = 1
+    errors: Annotated[ConverterErrorsEntry | None, Field(description="null: none")] = None
 
 
 @final
@@ -149,6 +184,7 @@ class ConvertersEntry(Entry):
     nudge: ConverterEntry
     phase: ConverterEntry
     current: ConverterEntry
+    seed: Annotated[int, Field(description="of spread, mismatch and noise")] = 0
 
 
 @final

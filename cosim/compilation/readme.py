@@ -177,10 +177,11 @@ def _converters(manifest: Manifest) -> list[str]:
 
 
 def _converter(converter: ConverterEntry) -> str:
+    errors = "" if converter.errors is None else ", with the errors of the manifest"
     if converter.bits is None:
-        return "ideal"
+        return f"ideal{errors}"
     scale = "the largest of each batch" if converter.in_force is None else f"{converter.in_force:g} {converter.unit}"
-    return f"{converter.bits} bits, full scale {scale}"
+    return f"{converter.bits} bits, full scale {scale}{errors}"
 
 
 def _back(manifest: Manifest) -> str:

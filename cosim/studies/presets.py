@@ -1,16 +1,50 @@
-"""The device presets as a list: what each models, where its numbers come from, and its picture."""
+"""Every preset as a list: what it models, where its numbers come from, and its picture."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
+from rich.console import Group, RenderableType
 from rich.table import Table
 
+from circuits import CircuitError
 from circuits.devices import Preset, preset, preset_names
+from circuits.diode_presets import DiodePreset, diode_preset, diode_preset_names
+from circuits.nearest_names import nearest_names_hint
 
 from ..files import make_folder
+from .diode_plots import plot_diode_preset
 from .preset_plots import plot_preset
+
+KINDS = {"device": "Devices", "diode": "Diodes"}
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListedPreset:
+    """A preset of any kind, in words.
+
+    Args:
+        name: by which it is asked for.
+        kind: one of `KINDS`.
+        numbers: the first numbers that one asks for, in words.
+        models: what it models, in words.
+        source: where its numbers come from.
+        note: what was inferred, or left out.
+        values: its numbers for a program, by name.
+        draw: draws its picture into a file.
+    """
+
+    name: str
+    kind: str
+    numbers: str
+    models: tuple[str, ...]
+    source: str
+    note: str
+    values: dict[str, Any]
+    draw: Callable[[Path], None]
 
 
 @final
@@ -23,23 +57,26 @@ class PresetList:
         plots: PNG files, one a preset in the same order; empty if none were drawn.
     """
 
-    presets: tuple[Preset, ...]
+    presets: tuple[ListedPreset, ...]
     plots: tuple[Path, ...]
 
-    def table(self, *, notes: bool = False) -> Table:
-        """Return the list for a terminal; with notes on what was inferred or left out."""
-        table = Table(show_lines=True)
-        table.add_column("preset", no_wrap=True)
-        table.add_column("window, uS", no_wrap=True)
-        table.add_column("models")
-        table.add_column("source", ratio=1)
-        for entry in self.presets:
-            device = entry.device
-            window = f"{device.g_min_s * 1e6:g} to {device.g_max_s * 1e6:g}"
-            effects = "\n".join(effect.replace("_", " ") for effect in device.effects)
-            source = f"{entry.source}\n\n{entry.note}" if notes else entry.source
-            table.add_row(entry.name, window, effects, source)
-        return table
+    def table(self, *, notes: bool = False) -> RenderableType:
+        """Return the list for a terminal, a table for each kind; with notes on what was inferred or left out."""
+        tables = []
+        for kind, title in KINDS.items():
+            entries = [entry for entry in self.presets if entry.kind == kind]
+            if not entries:
+                continue
+            table = Table(title=title, title_justify="left", show_lines=True)
+            for heading in ("preset", "numbers"):
+                table.add_column(heading, no_wrap=True)
+            table.add_column("models", max_width=12)
+            table.add_column("source", ratio=1)
+            for entry in entries:
+                source = f"{entry.source}\n\n{entry.note}" if notes else entry.source
+                table.add_row(entry.name, entry.numbers, "\n".join(entry.models), source)
+            tables.append(table)
+        return Group(*tables)
 
     def to_json(self) -> dict[str, Any]:
         """Return the list as JSON."""
@@ -48,9 +85,8 @@ class PresetList:
             "presets": [
                 {
                     "name": entry.name,
-                    "g_min_s": entry.device.g_min_s,
-                    "g_max_s": entry.device.g_max_s,
-                    "effects": list(entry.device.effects),
+                    "kind": entry.kind,
+                    **entry.values,
                     "source": entry.source,
                     "note": entry.note,
                     "plot": drawn.get(entry.name),
@@ -71,11 +107,60 @@ def list_presets(names: Sequence[str] = (), *, out: Path | None = None) -> Prese
         CircuitError: for a name that is no preset, before anything is drawn.
         RunError: if a file cannot be written.
     """
-    presets = tuple(preset(name) for name in dict.fromkeys(names or preset_names()))
+    known = {entry.name: entry for entry in _all_presets()}
+    for name in names:
+        if name not in known:
+            raise CircuitError(f"no preset '{name}': {nearest_names_hint(name, known)}")
+    presets = tuple(known[name] for name in dict.fromkeys(names or known))
     plots: list[Path] = []
     if out is not None:
         make_folder(out)
         for entry in presets:
             plots.append(out / f"{entry.name}.png")
-            plot_preset(entry, plots[-1])
+            entry.draw(plots[-1])
     return PresetList(presets=presets, plots=tuple(plots))
+
+
+def _all_presets() -> tuple[ListedPreset, ...]:
+    """Return the presets of every kind."""
+    devices = (_listed_device(preset(name)) for name in preset_names())
+    diodes = (_listed_diode(diode_preset(name)) for name in diode_preset_names())
+    return (*devices, *diodes)
+
+
+def _listed_device(entry: Preset) -> ListedPreset:
+    """Put a device into words."""
+    device = entry.device
+    return ListedPreset(
+        name=entry.name,
+        kind="device",
+        numbers=f"{device.g_min_s * 1e6:g} to\n{device.g_max_s * 1e6:g} uS",
+        models=tuple(effect.replace("_", " ") for effect in device.effects),
+        source=entry.source,
+        note=entry.note,
+        values={"g_min_s": device.g_min_s, "g_max_s": device.g_max_s, "effects": list(device.effects)},
+        draw=partial(plot_preset, entry),
+    )
+
+
+def _listed_diode(entry: DiodePreset) -> ListedPreset:
+    """Put a diode into words."""
+    model = entry.model
+    numbers = {
+        "saturation_current_a": model.saturation_current_a,
+        "emission_coefficient": model.emission_coefficient,
+        "series_resistance_ohm": model.series_resistance_ohm,
+        "activation_energy_ev": model.activation_energy_ev,
+        "saturation_exponent": model.saturation_exponent,
+    }
+    return ListedPreset(
+        name=entry.name,
+        kind="diode",
+        numbers=f"I_s {model.saturation_current_a:g} A\nn {model.emission_coefficient:g}\n"
+        f"R_s {model.series_resistance_ohm:g} ohm",
+        models=("DC current", "temperature"),
+        source=entry.source,
+        note=entry.note,
+        values=numbers,
+        draw=partial(plot_diode_preset, entry),
+    )

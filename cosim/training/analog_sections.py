@@ -1,4 +1,4 @@
-"""Analog stages in a configuration file, and how all of them are run: their layers, `[phases]` and `[converters]`.
+"""Analog stages in a configuration file, and how all of them are run: their layers and `[phases]`.
 
 Inside a stage numbers are dimensionless, in units of its `v_unit_v` and `g_unit_s`.
 """
@@ -12,7 +12,7 @@ from circuits.diode import NOMINAL_TEMPERATURE_K
 from circuits.energy_block import Drive, Polarity
 
 from ..phase_settings import DifferenceRead, NudgeScaling, Nudging, ParameterRead
-from .section import READ_LOOSELY, Count, Margin, Name, NotNegative, Positive, Section, none_for
+from .section import READ_LOOSELY, Count, Margin, Name, NotNegative, Positive, Section
 
 
 @final
@@ -113,22 +113,3 @@ class PhasesSection(Section):
     scaling: Annotated[NudgeScaling, READ_LOOSELY] = NudgeScaling.PER_SAMPLE
     difference_read: Annotated[DifferenceRead, READ_LOOSELY] = DifferenceRead.SAMPLE_AND_HOLD
     parameter_read: Annotated[ParameterRead, READ_LOOSELY] = ParameterRead.LOCAL
-
-
-@final
-class ConverterSection(Section):
-    """One converter: bits or "ideal"; full scale in units, or "data" to range it from what passes."""
-
-    bits: Annotated[Annotated[int, Field(ge=1, le=32)] | None, none_for("ideal")] = None
-    full_scale: Annotated[Positive | None, none_for("data")] = None
-
-
-@final
-class ConvertersSection(Section):
-    """`[converters]`: DACs on inputs and nudges, ADCs on outputs, on the phases' voltages and source currents."""
-
-    input: ConverterSection = ConverterSection()
-    output: ConverterSection = ConverterSection()
-    nudge: ConverterSection = ConverterSection()
-    phase: ConverterSection = ConverterSection()
-    current: ConverterSection | None = None

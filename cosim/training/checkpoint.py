@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from ..converters import complete_state
+from ..device_state import is_device_state
 from ..errors import RunError
 
 FORMAT = 2
@@ -110,7 +112,7 @@ def load_checkpoint(path: Path, progress: Progress) -> Tally:
         RunError: if the file is missing, cut short or altered, or belongs to another network.
     """
     tensors, header = _read(path)
-    _load_weights(path, progress.model, tensors)
+    _load_weights(path, progress.model, _state_of_model(tensors))
     try:
         state: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in header["optimizer_scalars"].items()}
         for key, tensor in tensors.items():
@@ -132,6 +134,9 @@ def load_checkpoint(path: Path, progress: Progress) -> Tally:
 def load_model(path: Path, model: nn.Module) -> Tally:
     """Put only a checkpoint's weights into a network.
 
+    What the devices of its circuits hold is taken too, where both have the same; devices of another kind are written
+    anew, and a network without any takes the weights alone.
+
     Returns:
         how far they were trained.
 
@@ -139,8 +144,20 @@ def load_model(path: Path, model: nn.Module) -> Tally:
         RunError: likewise.
     """
     tensors, header = _read(path)
-    _load_weights(path, model, tensors)
+    own = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    _load_weights(path, model, with_own_devices(own, _state_of_model(tensors)))
     return read_tally(path, header)
+
+
+def _state_of_model(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix("model/"): value for key, value in tensors.items() if key.startswith("model/")}
+
+
+def with_own_devices(own: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state of another network, but for devices that only one of both has: those are as they are here."""
+    devices = {name for name in own.keys() ^ theirs.keys() if is_device_state(name)}
+    kept = {name: value for name, value in theirs.items() if name not in devices}
+    return {**kept, **{name: own[name] for name in devices & own.keys()}}
 
 
 def check_checkpoint(path: Path) -> Tally:
@@ -152,8 +169,8 @@ def check_checkpoint(path: Path) -> Tally:
     return read_tally(path, _read(path)[1])
 
 
-def _load_weights(path: Path, model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    weights = {key.removeprefix("model/"): value for key, value in tensors.items() if key.startswith("model/")}
+def _load_weights(path: Path, model: nn.Module, saved: dict[str, Tensor]) -> None:
+    weights = complete_state(saved)
     _check_fit(path, {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}, weights)
     try:
         model.load_state_dict(weights)

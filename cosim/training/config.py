@@ -11,16 +11,19 @@ from typing import Annotated, Any, final
 
 from pydantic import Field, model_validator
 
+from circuits.energy_block import EnergyBlock
+from circuits.nonidealities import NonIdealities
+
 from .analog_sections import (
     AnalogStage,
-    ConverterSection,
-    ConvertersSection,
     ConvLayerSection,
     DiodeSection,
     NodeLayerSection,
     PhasesSection,
 )
 from .circuit_section import CircuitSection, StartSection
+from .converter_sections import CalibrationKind, ConverterSection, ConvertersSection
+from .device_sections import OFF, DevicesSection
 from .digital_sections import (
     AveragePoolStage,
     BatchNormStage,
@@ -44,6 +47,7 @@ from .hopfield_sections import (
     HopfieldStage,
     LastLayerKind,
 )
+from .nonideality_sections import EFFECTS, NeuronsSection, SourcesSection, made_of
 from .run_sections import (
     DataSection,
     DatasetKind,
@@ -55,12 +59,13 @@ from .run_sections import (
     SimulatorSection,
     TrainingSection,
 )
-from .section import READ_LOOSELY, Section
+from .section import READ_LOOSELY, Positive, Section
 
 __all__ = [
     "AnalogStage",
     "AveragePoolStage",
     "BatchNormStage",
+    "CalibrationKind",
     "CircuitSection",
     "Config",
     "ConvCouplingSection",
@@ -72,6 +77,7 @@ __all__ = [
     "DataSection",
     "DatasetKind",
     "DenseCouplingSection",
+    "DevicesSection",
     "DigitalStage",
     "DiodeSection",
     "FlattenStage",
@@ -87,6 +93,7 @@ __all__ = [
     "MaxPoolStage",
     "ModuleStage",
     "NetworkSection",
+    "NeuronsSection",
     "NodeLayerSection",
     "OptimizerKind",
     "PhasesSection",
@@ -95,6 +102,7 @@ __all__ = [
     "Section",
     "SimulatorKind",
     "SimulatorSection",
+    "SourcesSection",
     "StageSection",
     "StandardiseStage",
     "StartSection",
@@ -156,6 +164,10 @@ class Config(Section):
     phases: PhasesSection = PhasesSection()
     hopfield: HopfieldSection = HopfieldSection()
     converters: ConvertersSection = ConvertersSection()
+    devices: DevicesSection | None = None
+    neurons: NeuronsSection | None = None
+    sources: SourcesSection | None = None
+    temperature_k: Annotated[Positive | None, OFF] = None
     training: TrainingSection = TrainingSection()
     start: StartSection | None = None
     circuit: CircuitSection | None = None
@@ -186,7 +198,26 @@ class Config(Section):
                 'circuit: gradient = "backprop" trains no circuit, but tanh layers that compute one way; set "ep" or '
                 '"implicit", and begin with a run of hopfield or analog stages'
             )
+        effects = self.effects
+        if effects and not self.has_circuit:
+            reason = "there are hopfield stages only; add [circuit], which programs the run of [start] into one"
+            if self.gradient is GradientKind.BACKPROP:
+                reason = 'gradient = "backprop" has tanh layers in its place; set "ep" or "implicit"'
+            raise ValueError(f"{effects[0]}: is of a circuit, but {reason}")
         return self
+
+    @property
+    def effects(self) -> list[str]:
+        """Names of the keys by which circuits are not ideal."""
+        return [name for name in EFFECTS if getattr(self, name) is not None]
+
+    def nonidealities(self, block: EnergyBlock) -> NonIdealities | None:
+        """Return what is not ideal about a block.
+
+        Raises:
+            CircuitError: for devices that cannot be.
+        """
+        return made_of(block, **{name: getattr(self, name) for name in EFFECTS})
 
     @property
     def has_circuit(self) -> bool:

@@ -14,6 +14,7 @@ from torch import nn
 
 from circuits.diode import K_OVER_Q_V_PER_K
 from circuits.energy_block import Drive, EnergyBlock
+from circuits.errors import CircuitError
 from digital import image_stages, module_stage
 from digital import stages as digital
 from digital.errors import StageError
@@ -34,12 +35,11 @@ from digital.stages import Shape, Stage
 from digital.tanh_layers import ConvolvedLayer, TanhLayers
 
 from ..analog_block import AnalogBlock, Gradient
-from ..converters import Adc, Converters, Dac
 from ..errors import ConfigError
 from ..phase_settings import PhaseSettings
 from ..reading import Counters
 from ..simulators.base import AbstractSimulator
-from .analog_sections import AnalogStage, ConverterSection
+from .analog_sections import AnalogStage
 from .block_of_stage import energy_block
 from .config import Config, GradientKind
 from .digital_sections import (
@@ -122,14 +122,18 @@ def _energy_module(
         raise ConfigError(
             f'gradient = "{config.gradient.value}" needs a simulator, got None; give one, or set gradient = "backprop"'
         )
-    return AnalogBlock(
-        block,
-        simulator=simulator,
-        settings=PhaseSettings(**dict(config.phases)),
-        converters=build_converters(config),
-        gradient=Gradient(config.gradient.value),
-        generator=generator,
-    )
+    try:
+        return AnalogBlock(
+            block,
+            simulator=simulator,
+            settings=PhaseSettings(**dict(config.phases)),
+            converters=config.converters.made(),
+            gradient=Gradient(config.gradient.value),
+            generator=generator,
+            nonidealities=config.nonidealities(block),
+        )
+    except CircuitError as error:
+        raise ConfigError(f"devices: {error}") from error
 
 
 def hopfield_config(section: HopfieldStage, name: str, shape: Shape, where: str) -> HopfieldConfig:
@@ -226,25 +230,6 @@ def digital_stage(section: DigitalStage, shape: Shape) -> Stage:
             return module_stage.module(shape, name=section.module, arguments=section.arguments)
         case _:
             assert_never(section)
-
-
-def build_converters(config: Config) -> Converters:
-    """Return the converters of a configuration."""
-
-    def dac(section: ConverterSection) -> Dac:
-        return Dac(bits=section.bits, full_scale=section.full_scale)
-
-    def adc(section: ConverterSection) -> Adc:
-        return Adc(bits=section.bits, full_scale=section.full_scale)
-
-    s = config.converters
-    return Converters(
-        input=dac(s.input),
-        output=adc(s.output),
-        nudge=dac(s.nudge),
-        phase=adc(s.phase),
-        current=None if s.current is None else adc(s.current),
-    )
 
 
 def list_analog_blocks(network: nn.Module) -> list[AnalogBlock]:

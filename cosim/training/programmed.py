@@ -26,6 +26,7 @@ from ..programming.settings import ProgrammingSettings
 from ..simulators.base import AbstractSimulator
 from .circuit_section import CircuitSection
 from .config import AnalogStage, Config, HopfieldStage
+from .device_window import block_window_s
 from .network import build_network
 from .stage_of_block import analog_stage
 
@@ -114,6 +115,35 @@ def program_network(
     made.readout = copy.deepcopy(network.readout)
     made.train(network.training)
     return ProgrammedNetwork(config=changed, network=made, reports=tuple(block.report for block in programmed))
+
+
+def network_on_devices(
+    config: Config,
+    network: FfEbm,
+    *,
+    simulator: AbstractSimulator,
+    shape: Shape,
+    n_classes: int,
+    k_over_q_v_per_k: float,
+) -> FfEbm:
+    """Program the circuits of a trained network into the window of other devices.
+
+    Args:
+        config: with `[devices]` that have a window.
+        network: trained, as designed; it stays as it is.
+        simulator: relaxes the circuits.
+        shape: of one image.
+        n_classes: what the readout gives.
+        k_over_q_v_per_k: V/K — as the simulator has it.
+
+    Raises:
+        ProgrammingError: for blocks that do not fit.
+    """
+    if config.devices is None or config.devices.window_s is None:
+        raise ProgrammingError("devices: have no window of their own to program into; give g_min_s and g_max_s")
+    low_s, high_s = block_window_s(*config.devices.window_s)
+    settings = ProgrammingSettings(g_min_s=low_s, g_max_s=high_s, k_over_q_v_per_k=k_over_q_v_per_k)
+    return program_network(config, network, settings, simulator=simulator, shape=shape, n_classes=n_classes).network
 
 
 def _program(module: nn.Module, settings: ProgrammingSettings, number: int) -> ProgrammedBlock:

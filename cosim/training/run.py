@@ -18,6 +18,7 @@ from .checkpoint import Progress, Tally
 from .checkpoints import Which
 from .config import Config, GradientKind, SimulatorKind
 from .data import check_images, evaluation_batches, with_absolute_data, with_data
+from .device_window import in_device_window
 from .display import Display
 from .loop import Material, TrainingLoop
 from .network import list_analog_blocks, sum_counters
@@ -61,7 +62,9 @@ def train(
     """
     console = console or Console()
     config = absolute_start(with_absolute_data(config))
-    if config.start is not None and resume is None:
+    if config.start is None:
+        config = in_device_window(config)  # what begins with a run is programmed into it
+    elif resume is None:
         refuse_same_folder(config.start, out)
     if resume is not None:
         refuse_resume(out, config)

@@ -6,6 +6,7 @@ from typing import final
 
 import torch
 from rich.console import Console
+from torch import nn
 
 from circuits.diode import K_OVER_Q_V_PER_K
 from digital.ff_ebm import FfEbm
@@ -18,7 +19,7 @@ from .checkpoint import Tally
 from .checkpoints import Which
 from .config import Config
 from .data import load_data
-from .network import build_network
+from .network import build_network, list_analog_blocks
 from .run_folder import RunFolder
 from .simulators import measured_k_over_q
 
@@ -82,5 +83,21 @@ def load_run(
         RunError: if this is no run folder, or its checkpoint cannot be used.
     """
     folder = RunFolder(path=run)
-    setup = set_up(config or folder.read_config(), simulator)
-    return replace(setup, tally=folder.checkpoints.load_model(which, setup.network))
+    theirs = folder.read_config()
+    setup = set_up(config or theirs, simulator)
+    tally = folder.checkpoints.load_model(which, setup.network)
+    forget_other_devices(setup.network, setup.config, theirs)
+    return replace(setup, tally=tally)
+
+
+def forget_other_devices(network: nn.Module, config: Config, theirs: Config) -> None:
+    """Have the devices of a network written anew that are not those of the run its weights came from.
+
+    Args:
+        network: with the run's state.
+        config: its configuration.
+        theirs: that of the run.
+    """
+    if config.devices is not None and not config.devices.is_written_as(theirs.devices):
+        for block in list_analog_blocks(network):
+            block.forget_devices()

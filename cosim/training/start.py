@@ -13,15 +13,16 @@ from rich.console import Console
 from ..errors import ConfigError, RunError
 from ..simulators.base import AbstractSimulator
 from ..simulators.newton import NewtonSimulator
-from .checkpoint import Tally
+from .checkpoint import Tally, with_own_devices
 from .checkpoints import Which
-from .circuit_section import StartSection
+from .circuit_section import CircuitSection, StartSection
 from .config import Config, GradientKind
 from .config_file import Tables
+from .device_window import block_window_s
 from .hopfield_sections import HopfieldStage
 from .programmed import program_network, programming_settings
 from .run_folder import RunFolder
-from .setup import Setup, load_run, set_up
+from .setup import Setup, forget_other_devices, load_run, set_up
 from .simulators import measured_k_over_q
 
 
@@ -91,9 +92,12 @@ def set_up_from(
     source_config = theirs.model_copy(update=ours)
     source_simulator = NewtonSimulator() if source_config.has_circuit else None
     source = _load_source(start, source_config, source_simulator, theirs)
-    if config.circuit is None:
+    circuit = _circuit_of_devices(config)
+    if circuit is None:
         setup = set_up(config, simulator, console)
-        setup.network.load_state_dict(source.network.state_dict())
+        own = setup.network.state_dict()
+        setup.network.load_state_dict(with_own_devices(own, source.network.state_dict()))
+        forget_other_devices(setup.network, config, theirs)
         return setup
     if simulator is None:
         raise ConfigError("circuit: needs a simulator, got None; give one")
@@ -101,7 +105,7 @@ def set_up_from(
     programmed = program_network(
         config.model_copy(update={"circuit": None}),
         source.network,
-        programming_settings(config.circuit, k_over_q_v_per_k=k_over_q),
+        programming_settings(circuit, k_over_q_v_per_k=k_over_q),
         simulator=simulator,
         shape=source.data.shape,
         n_classes=source.data.n_classes,
@@ -121,6 +125,15 @@ def set_up_from(
         tally=Tally(images=source.data.fingerprint),
         reports=programmed.reports,
     )
+
+
+def _circuit_of_devices(config: Config) -> CircuitSection | None:
+    """Return what the blocks are programmed into: `[circuit]`, in the window that `[devices]` have."""
+    window_s = None if config.devices is None else config.devices.window_s
+    if window_s is None or (config.circuit is not None and config.circuit.g_min_s is not None):
+        return config.circuit
+    low_s, high_s = block_window_s(*window_s)
+    return (config.circuit or CircuitSection()).model_copy(update={"g_min_s": low_s, "g_max_s": high_s})
 
 
 def absolute_start(config: Config) -> Config:

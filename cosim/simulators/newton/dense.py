@@ -10,7 +10,7 @@ from torch import Tensor
 from circuits.arrays import Floats, Indices
 from circuits.topology import NONE, Topology
 
-from .elimination import Blocks, Ordering, cut, solve_batch
+from .elimination import Additions, Blocks, Ordering, cut, solve_batch
 from .linear import AbstractEquations, AbstractMatrices
 from .system import System, padded_unknowns
 
@@ -72,7 +72,7 @@ class DenseEquations(AbstractEquations):
     """Dense matrices of one topology.
 
     Args:
-        system: unknowns and diodes.
+        system: unknowns, diodes and cubic devices.
         ordering: which unknowns are eliminated.
     """
 
@@ -106,6 +106,10 @@ class DenseEquations(AbstractEquations):
         position = torch.full((n + 1,), -1, dtype=torch.int64, device=device)
         position[ordering.factored] = torch.arange(len(ordering.factored), device=device)
         self.joined_ends = position[d.anode[self.joined]], position[d.cathode[self.joined]]
+        self._cubic_ab, self._cubic_bb = None, None  # slopes of cubic devices to blocks of the Hessian
+        if system.cubic is not None:
+            a, b = (part.cpu().numpy() for part in (ordering.eliminated, ordering.factored))
+            self._cubic_ab, self._cubic_bb = system.cubic.entries(a, b), system.cubic.entries(b, b)
 
     @property
     def is_exact(self) -> bool:
@@ -114,8 +118,11 @@ class DenseEquations(AbstractEquations):
 
     @property
     def chunk_size(self) -> int:
-        """As many samples as their Schur complements fit in BATCH_BYTES."""
-        return max(1, BATCH_BYTES // (8 * max(1, len(self.ordering.factored)) ** 2))
+        """As many samples as their Schur complements, and values of their cubic devices, fit in BATCH_BYTES."""
+        n_a, n_b = len(self.ordering.eliminated), len(self.ordering.factored)
+        n_cubic = 0 if self.system.cubic is None else len(self.system.cubic)
+        n_ab = 0 if self._cubic_ab is None else n_a * n_b
+        return max(1, BATCH_BYTES // (8 * max(1, n_b * n_b, n_ab, n_cubic)))
 
     def known(self, source_v: Tensor) -> Tensor:
         """Return P e."""
@@ -129,8 +136,31 @@ class DenseEquations(AbstractEquations):
         """Assemble the matrices of one parameter set."""
         g = torch.tensor(conductance_s, dtype=torch.float64, device=self.system.device)
         hessian = self._hessian.assemble(g)
-        blocks = cut(self.ordering, hessian, has_diodes=len(self.system.diodes.i_s) > 0)
+        blocks = cut(self.ordering, hessian, is_linear=self.system.is_linear)
         return DenseMatrices(equations=self, hessian=hessian, coupling=self._coupling.assemble(g), blocks=blocks)
+
+    def additions(self, g_d: Tensor, slope: Tensor | None, like: Tensor) -> Additions:
+        """Return what diodes, [batch, n_diodes] S, and cubic devices, [n_cubic, batch] S, add to the Hessian.
+
+        `like` is any [batch, n_unknowns].
+        """
+        system, n_a, n_b = self.system, len(self.ordering.eliminated), len(self.ordering.factored)
+        diagonal = system.scatter(torch.zeros_like(like), g_d, g_d)
+        ab, bb = None, None
+        if len(self.joined):
+            row, column = self.joined_ends
+            bb = torch.zeros(len(like), n_b * n_b, dtype=torch.float64, device=like.device)
+            bb.index_add_(1, row * n_b + column, -g_d[:, self.joined])
+            bb.index_add_(1, column * n_b + row, -g_d[:, self.joined])
+            bb = bb.view(-1, n_b, n_b)
+        if system.cubic is not None and slope is not None:
+            diagonal = diagonal + system.cubic.diagonal(slope).T
+            if self._cubic_ab is not None:
+                ab = self._cubic_ab.times(slope).T.reshape(-1, n_a, n_b)
+            if self._cubic_bb is not None:
+                own = self._cubic_bb.times(slope).T.reshape(-1, n_b, n_b)
+                bb = own if bb is None else bb + own
+        return Additions(diagonal=diagonal, ab=ab, bb=bb)
 
 
 @final
@@ -151,18 +181,8 @@ class DenseMatrices(AbstractMatrices):
         """Return N e."""
         return source_v @ self.coupling.T
 
-    def solve(self, g_d: Tensor, right: Tensor, tolerance: Tensor) -> Tensor:  # noqa: ARG002  it is exact
+    def solve(self, g_d: Tensor, slope: Tensor | None, right: Tensor, tolerance: Tensor) -> Tensor:  # noqa: ARG002  it is exact
         """Eliminate, factor and substitute back."""
-        if g_d.shape[1] == 0:
-            return solve_batch(self.blocks, None, None, right)
-        own = self.equations
-        diagonal = own.system.scatter(torch.zeros_like(right), g_d, g_d)
-        joined = None
-        if len(own.joined):
-            n_b = len(own.ordering.factored)
-            row, column = own.joined_ends
-            joined = torch.zeros(len(right), n_b * n_b, dtype=torch.float64, device=right.device)
-            joined.index_add_(1, row * n_b + column, -g_d[:, own.joined])
-            joined.index_add_(1, column * n_b + row, -g_d[:, own.joined])
-            joined = joined.view(-1, n_b, n_b)
-        return solve_batch(self.blocks, diagonal, joined, right)
+        if self.equations.system.is_linear:
+            return solve_batch(self.blocks, None, right)
+        return solve_batch(self.blocks, self.equations.additions(g_d, slope, right), right)

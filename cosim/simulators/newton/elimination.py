@@ -1,4 +1,4 @@
-"""Batched linear solves of H + diag(diodes): eliminate an independent set of unknowns, factor only the rest.
+"""Batched linear solves of H plus what nonlinear devices add: eliminate independent unknowns, factor only the rest.
 
 Layers of an energy block couple only to their neighbours, so the Hessian block of every other layer is diagonal. The
 unknowns are split into such a set A and the rest B; S = H_BB - H_BA H_AA^-1 H_AB is factored by Cholesky. Batched LU
@@ -26,14 +26,14 @@ class Ordering:
 
     Args:
         eliminated, factored: indices of the unknowns.
-        eliminated_has_diodes: whether a diode touches A, so that H_AA changes from sample to sample.
+        eliminated_varies: whether a diode or cubic device touches A, so that H_AA changes from sample to sample.
         flops: of one solution for one sample.
         n_entries: number of entries of H that are not zero.
     """
 
     eliminated: Tensor
     factored: Tensor
-    eliminated_has_diodes: bool
+    eliminated_varies: bool
     flops: float
     n_entries: int
 
@@ -73,16 +73,16 @@ def order(topology: Topology, device: torch.device) -> Ordering:
     resistor_ends = np.stack([unknown[circuit.resistors.a], unknown[circuit.resistors.b]], axis=1)
     diode_ends = np.stack([unknown[circuit.diodes.anode], unknown[circuit.diodes.cathode]], axis=1)
     joins = (diode_ends != NONE).all(axis=1)
-    pinned, has_diode = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+    pinned, varies = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
     pinned[diode_ends[joins].ravel()] = True
-    touched = diode_ends.ravel()
-    has_diode[touched[touched != NONE]] = True
+    touched = np.concatenate([diode_ends.ravel(), resistor_ends[circuit.resistors.cubic].ravel()])
+    varies[touched[touched != NONE]] = True
     edges = resistor_ends[(resistor_ends != NONE).all(axis=1) & (resistor_ends[:, 0] != resistor_ends[:, 1])]
     edges = np.unique(np.sort(edges, axis=1), axis=0)
 
     def cost(eliminated: Indices) -> float:
         rest = n - len(eliminated)
-        schur = 2.0 * rest**2 * len(eliminated) if has_diode[eliminated].any() else 0.0
+        schur = 2.0 * rest**2 * len(eliminated) if varies[eliminated].any() else 0.0
         return schur + CHOLESKY_COST * rest**3 / 3
 
     eliminated = min(_colour_classes(n, edges, pinned), key=cost)
@@ -90,7 +90,7 @@ def order(topology: Topology, device: torch.device) -> Ordering:
     return Ordering(
         eliminated=torch.tensor(eliminated, device=device),
         factored=torch.tensor(factored, device=device),
-        eliminated_has_diodes=bool(has_diode[eliminated].any()),
+        eliminated_varies=bool(varies[eliminated].any()),
         flops=cost(eliminated),
         n_entries=n + 2 * len(edges),
     )
@@ -99,12 +99,12 @@ def order(topology: Topology, device: torch.device) -> Ordering:
 @final
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Blocks:
-    """The Hessian of one parameter set cut into blocks, without diodes.
+    """The Hessian of one parameter set cut into blocks, without nonlinear devices.
 
     Args:
         diagonal_a: [n_a]; h_ab: [n_a, n_b]; h_bb: [n_b, n_b].
-        schur: [n_b, n_b] S without diodes, where A carries none; else None.
-        factor: Cholesky factor of S where the circuit has no diodes at all; else None.
+        schur: [n_b, n_b] S without nonlinear devices, where A carries none; else None.
+        factor: Cholesky factor of S where the circuit is linear; else None.
     """
 
     ordering: Ordering
@@ -115,14 +115,30 @@ class Blocks:
     factor: Tensor | None
 
 
-def cut(ordering: Ordering, hessian: Tensor, *, has_diodes: bool) -> Blocks:
+@final
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Additions:
+    """What nonlinear devices add to the Hessian of each sample.
+
+    Args:
+        diagonal: [batch, n_unknowns] S — sum of their conductances at each unknown.
+        ab: [batch, n_a, n_b] S — between A and B; None where there are none.
+        bb: [batch, n_b, n_b] S — within B, off the diagonal; None where there are none.
+    """
+
+    diagonal: Tensor
+    ab: Tensor | None = None
+    bb: Tensor | None = None
+
+
+def cut(ordering: Ordering, hessian: Tensor, *, is_linear: bool) -> Blocks:
     """Cut a Hessian into blocks and prepare what does not depend on the sample."""
     a, b = ordering.eliminated, ordering.factored
     diagonal_a, h_ab, h_bb = hessian.diagonal()[a], hessian[a][:, b], hessian[b][:, b]
     schur, factor = None, None
-    if not ordering.eliminated_has_diodes:
+    if not ordering.eliminated_varies:
         schur = h_bb - h_ab.T @ (h_ab / diagonal_a[:, None])
-        if not has_diodes:
+        if is_linear:
             factor = _cholesky(schur)
     return Blocks(ordering=ordering, diagonal_a=diagonal_a, h_ab=h_ab, h_bb=h_bb, schur=schur, factor=factor)
 
@@ -134,13 +150,12 @@ def _cholesky(matrix: Tensor) -> Tensor:
     return torch.where((info == 0)[..., None, None], factor, torch.nan)
 
 
-def solve_batch(blocks: Blocks, diagonal: Tensor | None, joined: Tensor | None, right: Tensor) -> Tensor:
-    """Solve (H + diag(diagonal) + joined) x = right for each sample.
+def solve_batch(blocks: Blocks, added: Additions | None, right: Tensor) -> Tensor:
+    """Solve (H + added) x = right for each sample.
 
     Args:
-        blocks: the Hessian without diodes.
-        diagonal: [batch, n_unknowns] S — diode conductances at each unknown; None without diodes.
-        joined: [batch, n_b, n_b] S — off-diagonal terms of diodes between two unknowns; None where there are none.
+        blocks: the Hessian without nonlinear devices.
+        added: what these add; None in a linear circuit.
         right: [batch, n_unknowns] A.
 
     Returns:
@@ -148,30 +163,38 @@ def solve_batch(blocks: Blocks, diagonal: Tensor | None, joined: Tensor | None, 
     """
     a, b = blocks.ordering.eliminated, blocks.ordering.factored
     right_a, right_b = right[:, a], right[:, b]
-    d_a = blocks.diagonal_a if diagonal is None else blocks.diagonal_a + diagonal[:, a]
+    d_a = blocks.diagonal_a if added is None else blocks.diagonal_a + added.diagonal[:, a]
     d_a = torch.where((d_a > 0).all(dim=-1, keepdim=True), d_a, torch.nan)
     result = torch.empty_like(right)
     if len(b):
-        reduced = right_b - (right_a / d_a) @ blocks.h_ab
+        h_ab = blocks.h_ab if added is None or added.ab is None else blocks.h_ab + added.ab
+        reduced = right_b - _row_times(right_a / d_a, h_ab)
         if blocks.factor is not None:
             x_b = torch.cholesky_solve(reduced.T, blocks.factor).T
         else:
-            x_b = torch.cholesky_solve(reduced[:, :, None], _schur(blocks, diagonal, joined, d_a))[:, :, 0]
+            x_b = torch.cholesky_solve(reduced[:, :, None], _schur(blocks, added, h_ab, d_a))[:, :, 0]
         result[:, b] = x_b
-        right_a = right_a - x_b @ blocks.h_ab.T
+        right_a = right_a - _row_times(x_b, h_ab.mT)
     result[:, a] = right_a / d_a
     return result
 
 
-def _schur(blocks: Blocks, diagonal: Tensor | None, joined: Tensor | None, d_a: Tensor) -> Tensor:
+def _row_times(rows: Tensor, matrix: Tensor) -> Tensor:
+    """Return each sample's row times the matrix, which all samples share or which each has of its own."""
+    return rows @ matrix if matrix.ndim == 2 else (rows[:, None, :] @ matrix)[:, 0]
+
+
+def _schur(blocks: Blocks, added: Additions | None, h_ab: Tensor, d_a: Tensor) -> Tensor:
     """Return the Cholesky factors of S for each sample."""
     b = blocks.ordering.factored
     if blocks.schur is not None:
-        matrix = blocks.schur.expand(len(d_a) if diagonal is None else len(diagonal), -1, -1).clone()
+        matrix = blocks.schur.expand(len(d_a) if added is None else len(added.diagonal), -1, -1).clone()
+    elif h_ab.ndim == 2:
+        matrix = blocks.h_bb - torch.matmul(h_ab.T / d_a[:, None, :], h_ab)
     else:
-        matrix = blocks.h_bb - torch.matmul(blocks.h_ab.T / d_a[:, None, :], blocks.h_ab)
-    if diagonal is not None:
-        matrix.diagonal(dim1=1, dim2=2).add_(diagonal[:, b])
-    if joined is not None:
-        matrix += joined
+        matrix = blocks.h_bb - torch.matmul((h_ab / d_a[:, :, None]).mT, h_ab)
+    if added is not None:
+        matrix.diagonal(dim1=1, dim2=2).add_(added.diagonal[:, b])
+        if added.bb is not None:
+            matrix += added.bb
     return _cholesky(matrix)

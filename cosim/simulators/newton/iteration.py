@@ -3,6 +3,7 @@
 The junction keeps its own linearisation point, so a series resistance needs no further unknown: it is eliminated from
 the linearised branch i = (i_j + g_j (v - u_j)) / (1 + R_s g_j). Steps are solved from the residual, which keeps full
 precision at the end; a solver that iterates is asked for little far from the end and for more as the residual falls.
+Cubic devices need no limit: their current is convex on either side of zero, and plain steps contract by 2/3 at worst.
 Converged samples leave the batch. Whether the end is an equilibrium is for others to judge.
 """
 
@@ -20,11 +21,11 @@ from .system import System
 STEP_TOLERANCE_V = (
     1e-10  # per volt above one; the error after such a step is its square over n V_t, far below round-off
 )
-OVERFLOW_S = 1e30  # no junction conducts like that; where one seems to, numbers overflow and a Hessian says nothing
+OVERFLOW_S = 1e30  # no device conducts like that; where one seems to, numbers overflow and a Hessian says nothing
 LOOSEST = 0.1  # relative residual of a linear solution that newton starts with,
 TIGHTEST = 1e-8  # the least it asks for as its own residual falls (Eisenstat & Walker 1996, choice 2),
 LAST = 1e-4  # what its last step must have: 1e-4 of STEP_TOLERANCE_V is round-off,
-LINEAR = 1e-12  # and what a circuit without diodes and a small signal get
+LINEAR = 1e-12  # and what a linear circuit and a small signal get
 
 
 @final
@@ -43,7 +44,7 @@ class NewtonIteration:
     """The iteration of one topology.
 
     Args:
-        system: unknowns and diodes.
+        system: unknowns, diodes and cubic devices.
         equations: the linear part.
         max_iterations: bound on Newton iterations.
     """
@@ -54,18 +55,21 @@ class NewtonIteration:
         self._gmin_s = system.topology.circuit.gmin_s
         self._max_iterations = max_iterations
 
-    def relax(self, matrices: AbstractMatrices, constant: Tensor, known: Tensor, start: Tensor) -> State:
+    def relax(
+        self, matrices: AbstractMatrices, coefficient: Tensor | None, constant: Tensor, known: Tensor, start: Tensor
+    ) -> State:
         """Iterate a batch, an internal chunk at a time.
 
         Args:
             matrices: of the parameter set.
+            coefficient: [n_cubic, 1] A/V^3 — g k3; None where every resistor is linear.
             constant: [batch, n_unknowns] A — N e - J i.
             known: [batch, n_nodes] V — P e.
             start: [batch, n_unknowns] V.
         """
         size = self.equations.chunk_size
         parts = [
-            self._relax_chunk(matrices, constant[k : k + size], known[k : k + size], start[k : k + size])
+            self._relax_chunk(matrices, coefficient, constant[k : k + size], known[k : k + size], start[k : k + size])
             for k in range(0, max(1, len(constant)), size)  # an empty batch is one empty chunk
         ]
         if len(parts) == 1:
@@ -73,17 +77,45 @@ class NewtonIteration:
         columns = ("u", "iterations", "converged", "indefinite")
         return State(**{name: torch.cat([getattr(part, name) for part in parts]) for name in columns})
 
-    def linear_solve(self, matrices: AbstractMatrices, g_d: Tensor, right: Tensor) -> Tensor:
-        """Solve (H + diodes) x = right for diode conductances g_d, [batch, n_diodes] S; NaN where it is indefinite."""
-        size = self.equations.chunk_size
+    def small_signal(
+        self,
+        matrices: AbstractMatrices,
+        coefficient: Tensor | None,
+        g_d: Tensor,
+        voltage_v: Tensor,
+        known: Tensor,
+        right: Tensor,
+    ) -> Tensor:
+        """Solve (H + nonlinear devices) x = right - (what they carry by the change of known nodes), a chunk at a time.
+
+        Args:
+            matrices: of the parameter set.
+            coefficient: [n_cubic, 1] A/V^3; None where every resistor is linear.
+            g_d: [batch, n_diodes] S.
+            voltage_v: [batch, n_nodes] V — the operating point.
+            known: [batch, n_nodes] V — change of the known nodes.
+            right: [batch, n_unknowns] A.
+
+        Returns:
+            [batch, n_unknowns] V; NaN where the Hessian is not positive definite.
+        """
+        size, d, cubic = self.equations.chunk_size, self.system.diodes, self.system.cubic
         tolerance = torch.full((len(right),), LINEAR, dtype=torch.float64, device=right.device)
-        parts = [
-            matrices.solve(g_d[k : k + size], right[k : k + size], tolerance[k : k + size])
-            for k in range(0, len(right), size)
-        ]
+        parts = []
+        for k in range(0, len(right), size):
+            part = slice(k, k + size)
+            given, slope = known[part], None
+            coupled = g_d[part] * (given[:, d.anode_node] - given[:, d.cathode_node])
+            own_right = self.system.scatter(right[part], -coupled, coupled)
+            if cubic is not None and coefficient is not None:
+                _, slope = cubic.leaving(coefficient, voltage_v[part])
+                own_right = own_right - cubic.coupled(slope, given)
+            parts.append(matrices.solve(g_d[part], slope, own_right, tolerance[part]))
         return torch.cat(parts) if parts else right
 
-    def _relax_chunk(self, matrices: AbstractMatrices, constant: Tensor, known: Tensor, start: Tensor) -> State:
+    def _relax_chunk(
+        self, matrices: AbstractMatrices, coefficient: Tensor | None, constant: Tensor, known: Tensor, start: Tensor
+    ) -> State:
         """Iterate one internal chunk; samples leave as they converge."""
         d, gmin = self.system.diodes, self._gmin_s
         offset = known[:, d.anode_node] - known[:, d.cathode_node]
@@ -93,7 +125,7 @@ class NewtonIteration:
         converged = torch.zeros(batch, dtype=torch.bool, device=u.device)
         indefinite = torch.zeros_like(converged)
         near = torch.zeros_like(converged)
-        tolerance = torch.full_like(iterations, LOOSEST if d.i_s.shape[0] else LINEAR)
+        tolerance = torch.full_like(iterations, LINEAR if self.system.is_linear else LOOSEST)
         last_r = torch.full_like(iterations, torch.nan)  # square of the last residual; none yet
         active = torch.arange(batch, device=u.device)
         for iteration in range(1, self._max_iterations + 1):
@@ -103,10 +135,15 @@ class NewtonIteration:
             constant_d = (i_j - g_j * junction_now) / (1.0 + d.r_s * g_j)
             current = constant_d + g_d * self.system.across(u_now, offset_now)
             residual = self.system.scatter(matrices.multiply(u_now) + constant[active], current, -current)
+            slope = None
+            if self.system.cubic is not None and coefficient is not None:
+                voltage_v = self.system.node_voltages(u_now, known[active])
+                excess, slope = self.system.cubic.leaving(coefficient, voltage_v)
+                residual = residual + excess
             size_r = residual.square().sum(dim=1)
             tolerance[active] = self._tolerance(tolerance[active], size_r, last_r[active], near[active])
             last_r[active] = size_r
-            step = matrices.solve(g_d, -residual, tolerance[active])
+            step = matrices.solve(g_d, slope, -residual, tolerance[active])
             lost = step.isnan().any(dim=1)
             u_now = u_now + step
             across = self.system.across(u_now, offset_now)
@@ -124,6 +161,8 @@ class NewtonIteration:
             overflow = ~size_r.isfinite()
             if g_d.shape[1]:
                 overflow |= g_d.amax(dim=1) > OVERFLOW_S
+            if slope is not None:
+                overflow |= slope.amax(dim=0) > OVERFLOW_S
             indefinite[active[lost & ~overflow]] = True
             active = active[~(done | lost)]
             if not len(active):

@@ -1,6 +1,7 @@
 """What newton asks of whoever solves its linear part: the matrices of one topology, and of one parameter set.
 
-With v = T u + P e (circuits.topology): r(u) = H u + N e - J i + D^T i_d(v_d), H = T^T L T and N = T^T L P.
+With v = T u + P e (circuits.topology): r(u) = H u + N e - J i + D^T i_d(v_d) + C^T i_c(v), H = T^T L T, N = T^T L P and
+i_c the excess of cubic devices over Ohm's law.
 """
 
 from abc import ABC, abstractmethod
@@ -31,11 +32,12 @@ class AbstractMatrices(ABC):
         """Return N e, [batch, n_unknowns] A, for [batch, n_voltage_sources] V."""
 
     @abstractmethod
-    def solve(self, g_d: Tensor, right: Tensor, tolerance: Tensor) -> Tensor:
-        """Solve (H + D^T diag(g_d) D) x = right for each sample.
+    def solve(self, g_d: Tensor, slope: Tensor | None, right: Tensor, tolerance: Tensor) -> Tensor:
+        """Solve (H + D^T diag(g_d) D + C^T diag(slope) C) x = right for each sample.
 
         Args:
             g_d: [batch, n_diodes] S.
+            slope: [n_cubic, batch] S — 3 g k3 V^2; None where every resistor is linear.
             right: [batch, n_unknowns] A.
             tolerance: [batch] largest residual relative to `right`; an exact solver does better.
 

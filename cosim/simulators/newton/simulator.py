@@ -32,7 +32,7 @@ from .elimination import order
 from .iteration import NewtonIteration
 from .linear import AbstractEquations, AbstractMatrices, LinearSolver
 from .sparse import SparseEquations
-from .system import System, build_system, padded
+from .system import System, build_system
 
 DENSE_UNKNOWNS = 4096  # above this a dense Hessian takes more than 128 MiB
 CG_PRODUCTS = 10  # products with the Hessian that a step takes by conjugate gradients, in a crossbar
@@ -92,6 +92,7 @@ class ParameterSet:
 
     conductance_s: Floats
     matrices: AbstractMatrices
+    coefficient: Tensor | None  # [n_cubic, 1] A/V^3; None where every resistor is linear
     kirchhoff: KirchhoffProgram
 
 
@@ -118,6 +119,7 @@ class NewtonSession(AbstractSession):
             self._last = ParameterSet(
                 conductance_s=conductance_s.copy(),
                 matrices=self._equations.program(conductance_s),
+                coefficient=None if self._system.cubic is None else self._system.cubic.coefficient(conductance_s),
                 kirchhoff=self._law.program(conductance_s),
             )
         return self._last
@@ -144,10 +146,10 @@ class NewtonSession(AbstractSession):
         if start_v is not None:
             start = torch.tensor(self._start_at_unknowns(start_v, len(drives)), device=system.device)
         with one_torch_thread():
-            state = self._iteration.relax(parameters.matrices, constant, known, start)
+            state = self._iteration.relax(parameters.matrices, parameters.coefficient, constant, known, start)
         if on_failure is OnFailure.RAISE:
             self._refuse_indefinite(state.indefinite)
-        voltage_v = (padded(state.u)[:, system.unknown] + known).cpu().numpy()
+        voltage_v = system.node_voltages(state.u, known).cpu().numpy()
         tolerance_v = residual_tolerance_v(self._netlist.options, voltage_v)
         judged = parameters.kirchhoff.residual(drives, voltage_v, voltage_tolerance_v=tolerance_v)
         converged = state.converged.cpu().numpy() & (judged.residual_a <= judged.tolerance_a)
@@ -188,8 +190,8 @@ class NewtonSession(AbstractSession):
     def small_signal(self, conductance_s: Floats, voltage_v: Floats, drive_change: Floats) -> Floats:
         """Return how node voltages change with the drives at an operating point.
 
-        Equation: dv/de = T du/de + P de, H(u) du = J di - N de, H with the diodes' conductances. For the nudge of the
-        loss gradient ds this is -lambda = -H^-1 ds, so it is implicit differentiation.
+        Equation: dv/de = T du/de + P de, H(u) du = J di - N de, H and N with the conductances of diodes and cubic
+        devices. For the nudge of the loss gradient ds this is -lambda = -H^-1 ds, so it is implicit differentiation.
 
         Args:
             conductance_s: [n_resistors] S.
@@ -210,14 +212,16 @@ class NewtonSession(AbstractSession):
                 f"block '{circuit.name}': operating point of shape {voltage_v.shape}; give finite voltages "
                 f"[{len(drive_change)}, {circuit.n_nodes}] from a relaxation that converged"
             )
-        matrices = self._program(conductance_s).matrices
+        parameters = self._program(conductance_s)
         base_v, base_a = circuit.source_values(np.zeros((1, circuit.n_drives)))
         change_v, change_a = circuit.source_values(drive_change)
         source_v = torch.tensor(change_v - base_v, device=system.device)
         injected = self._equations.injected(torch.tensor(change_a - base_a, device=system.device))
-        right = injected - matrices.coupled(source_v)
+        known = self._equations.known(source_v)
+        right = injected - parameters.matrices.coupled(source_v)
         g_d = torch.tensor(diode_currents(circuit, voltage_v)[1], device=system.device)
+        point = torch.tensor(voltage_v, device=system.device)
         with one_torch_thread():
-            u = self._iteration.linear_solve(matrices, g_d, right)
+            u = self._iteration.small_signal(parameters.matrices, parameters.coefficient, g_d, point, known, right)
         self._refuse_indefinite(u.isnan().any(dim=1))
-        return np.asarray((padded(u)[:, system.unknown] + self._equations.known(source_v)).cpu().numpy())
+        return np.asarray(system.node_voltages(u, known).cpu().numpy())

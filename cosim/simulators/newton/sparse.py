@@ -7,9 +7,7 @@ solution is as exact as it is asked for; newton asks for more as it gets closer.
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
 from circuits.arrays import Floats
@@ -17,39 +15,10 @@ from circuits.topology import incidence_matrix, laplacian
 
 from .conjugate_gradients import conjugate_gradients
 from .linear import AbstractEquations, AbstractMatrices
+from .sparse_matrix import SparseMatrix
 from .system import System
 
 VECTOR_BYTES = 1 << 25  # memory of one batch of vectors, of which ten are at work; sets the size of internal chunks
-
-
-@final
-class SparseMatrix:
-    """A sparse matrix on a device, to be multiplied with columns.
-
-    Args:
-        matrix: its entries.
-        device: where its factors live. On a CPU scipy multiplies: a row of the factor at a time, as fast as MKL.
-    """
-
-    def __init__(self, matrix: sparse.csr_array, device: torch.device) -> None:
-        self._matrix = matrix
-        self._on_device: Tensor | None = None
-        if device.type != "cpu":
-            starts, columns, values = (
-                torch.tensor(part, device=device) for part in (matrix.indptr, matrix.indices, matrix.data)
-            )
-            self._on_device = torch.sparse_csr_tensor(starts, columns, values, size=matrix.shape)
-
-    def times(self, columns: Tensor) -> Tensor:
-        """Return the product with [n, batch]."""
-        if self._on_device is None:
-            return torch.from_numpy(np.ascontiguousarray(self._matrix @ columns.numpy()))
-        product: Tensor = torch.sparse.mm(self._on_device, columns)
-        return product
-
-    def times_rows(self, rows: Tensor) -> Tensor:
-        """Return the products with a batch of row vectors, [batch, n]."""
-        return self.times(rows.T.contiguous()).T
 
 
 @final
@@ -79,8 +48,9 @@ class SparseEquations(AbstractEquations):
 
     @property
     def chunk_size(self) -> int:
-        """As many samples as a vector of each fits in VECTOR_BYTES."""
-        return max(1, VECTOR_BYTES // (8 * max(1, self.system.n_unknowns)))
+        """As many samples as a vector of each, or of each cubic device, fits in VECTOR_BYTES."""
+        n_cubic = 0 if self.system.cubic is None else len(self.system.cubic)
+        return max(1, VECTOR_BYTES // (8 * max(1, self.system.n_unknowns, n_cubic)))
 
     def known(self, source_v: Tensor) -> Tensor:
         """Return P e."""
@@ -121,10 +91,10 @@ class SparseMatrices(AbstractMatrices):
         """Return N e."""
         return self.coupling.times_rows(source_v)
 
-    def solve(self, g_d: Tensor, right: Tensor, tolerance: Tensor) -> Tensor:
+    def solve(self, g_d: Tensor, slope: Tensor | None, right: Tensor, tolerance: Tensor) -> Tensor:
         """Iterate to the tolerance."""
         own, columns = self.equations, right.T.contiguous()
-        d = own.system.diodes
+        d, cubic = own.system.diodes, own.system.cubic
         diodes = own.system.scatter(torch.zeros_like(right), g_d, g_d).T.contiguous() if g_d.shape[1] else None
         g_joined, anode, cathode = g_d[:, own.joined].T, d.anode[own.joined], d.cathode[own.joined]
 
@@ -135,7 +105,11 @@ class SparseMatrices(AbstractMatrices):
             if len(own.joined):
                 product.index_add_(0, anode, -g_joined * p[cathode])
                 product.index_add_(0, cathode, -g_joined * p[anode])
+            if cubic is not None and slope is not None:
+                product += cubic.multiply(slope, p)
             return product
 
         diagonal = self.diagonal[:, None].expand_as(columns) if diodes is None else self.diagonal[:, None] + diodes
+        if cubic is not None and slope is not None:
+            diagonal = diagonal + cubic.diagonal(slope)
         return conjugate_gradients(multiply, diagonal, columns, tolerance)[0].T

@@ -1,4 +1,4 @@
-"""Unknowns and diodes of a circuit as torch arrays: what the iteration needs, whoever solves its linear part."""
+"""Unknowns and nonlinear devices of a circuit as torch arrays: all that the iteration needs but the linear part."""
 
 from dataclasses import dataclass
 from typing import final
@@ -9,8 +9,11 @@ from torch import Tensor
 
 from circuits.arrays import Floats, Indices
 from circuits.circuit import diode_columns
+from circuits.cubic_branches import cubic_branches
 from circuits.diode import critical_voltage
 from circuits.topology import NONE, Topology
+
+from .cubic import CubicDevices
 
 
 def padded(u: Tensor) -> Tensor:
@@ -46,12 +49,22 @@ class System:
     topology: Topology
     unknown: Tensor  # [n_nodes] padded index
     diodes: DiodeArrays
+    cubic: CubicDevices | None  # None where every resistor is linear
     device: torch.device
 
     @property
     def n_unknowns(self) -> int:
         """Number of unknown voltages."""
         return self.topology.n_unknowns
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether one solution of the linear equations is the equilibrium."""
+        return len(self.diodes.i_s) == 0 and self.cubic is None
+
+    def node_voltages(self, u: Tensor, known: Tensor) -> Tensor:
+        """Return T u + P e, [batch, n_nodes] V."""
+        return padded(u)[:, self.unknown] + known
 
     def across(self, u: Tensor, offset: Tensor) -> Tensor:
         """Return the terminal voltage of each diode, [batch, n_diodes]."""
@@ -78,6 +91,8 @@ def build_system(topology: Topology, device: torch.device) -> System:
 
     unknown = padded_unknowns(topology)
     i_s, n_vt, r_s = diode_columns(topology.circuit)
+    branches = cubic_branches(topology.circuit)
+    cubic = None if branches is None else CubicDevices(topology, branches, device)
     d = topology.circuit.diodes
     anode, cathode = unknown[d.anode], unknown[d.cathode]
     # A diode across a voltage source moves no unknown; added and taken away again, its large current would not cancel.
@@ -96,5 +111,6 @@ def build_system(topology: Topology, device: torch.device) -> System:
             r_s=floats(r_s),
             v_critical=floats(critical_voltage(i_s, n_vt)),
         ),
+        cubic=cubic if cubic is not None and len(cubic) else None,
         device=device,
     )

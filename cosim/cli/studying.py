@@ -1,0 +1,103 @@
+"""Subcommands that run many networks and compare them: study, sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from .options import (
+    DATA_OPTION,
+    FOLDER,
+    JSON_OPTION,
+    SET_OPTION,
+    fail_unless,
+    make_console,
+    print_lines,
+    spell_command,
+    write_json,
+)
+
+
+@click.group()
+def study() -> None:
+    """Train many networks, and compare them."""
+
+
+@study.command()
+@click.option("--out", required=True, type=FOLDER, metavar="FOLDER", help="Goes on with what is there.")
+@DATA_OPTION
+@click.option("--config", type=FOLDER, help="Another configuration than examples/cifar10.toml.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Trainings of each variant.")
+@click.option("--only", multiple=True, metavar="VARIANT", help="backprop, implicit, newton, ngspice or ngspice-8bit.")
+@SET_OPTION
+@JSON_OPTION
+def cifar10(
+    *,
+    out: Path,
+    data: Path | None,
+    config: Path | None,
+    seeds: int,
+    only: Sequence[str],
+    overrides: Sequence[str],
+    json_file: str | None,
+) -> None:
+    """Compare EP in ngspice, ideal and with 8 bits, EP in newton, exact gradients and plain backprop."""
+    from ..studies.cifar10 import cifar10_study
+
+    console = make_console(json_file)
+    try:
+        comparison = cifar10_study(
+            out,
+            data=data,
+            config=config,
+            overrides=overrides,
+            n_seeds=seeds,
+            only=only,
+            command=spell_command(),
+            console=console,
+        )
+    except KeyboardInterrupt:
+        click.echo(f"stopped; {out} keeps everything done: the same command goes on", err=True)
+        raise
+    console.print(comparison.table())
+    print_lines(console, (*comparison.verdicts(), f"wrote study.json, table.md and accuracy.png in {out}"))
+    write_json(comparison.to_json(), json_file)
+
+
+@click.command()
+@click.argument("file", metavar="SWEEP.toml", type=FOLDER)
+@click.option("--out", required=True, type=FOLDER, metavar="DIR", help="Goes on with what is there.")
+@click.option("--dask", metavar="ADDRESS", help="Run points on the workers of a Dask scheduler, as tcp://host:8786.")
+@click.option("--force", is_flag=True, help="Replace a sweep that is there; files of your own in it are refused.")
+@click.option("--retry", is_flag=True, help="Try the points again that failed.")
+@DATA_OPTION
+@JSON_OPTION
+def sweep(
+    *, file: Path, out: Path, dask: str | None, force: bool, retry: bool, data: Path | None, json_file: str | None
+) -> None:
+    """Evaluate or train a network at every point of a SWEEP.toml, on all cores, and draw what came of it."""
+    from ..simulators.ngspice.dask_executor import dask_executor_factory
+    from ..sweeps.sweep import IN_FLIGHT_ON_DASK
+    from ..sweeps.sweep import sweep as run_sweep
+
+    console = make_console(json_file)
+    try:
+        report = run_sweep(
+            file,
+            out,
+            data=data,
+            executor_factory=None if dask is None else dask_executor_factory(dask),
+            in_flight=None if dask is None else IN_FLIGHT_ON_DASK,
+            force=force,
+            retry=retry,
+            command=spell_command(),
+            console=console,
+        )
+    except KeyboardInterrupt:
+        click.echo(f"stopped; {out} keeps every finished point: the same command goes on", err=True)
+        raise
+    print_lines(console, report.lines())
+    write_json(report.to_json(), json_file)
+    fail_unless(report.passed)

@@ -1,0 +1,1 @@
+"""Sweeps: one network, many configurations, on all cores; recorded point by point, then drawn."""
