@@ -28,8 +28,10 @@ from cosim.sweeps.sweep import SweepReport
 from cosim.sweeps.sweep_file import load_sweep
 from cosim.sweeps.tornado import list_effects
 from cosim.sweeps.trainings import epochs_to
+from cosim.training.config import AnalogStage
 from cosim.training.config_file import load_config
 from cosim.training.run import evaluate, train
+from cosim.training.run_folder import RunFolder
 from cosim.training.setup import load_run
 from cosim.training.trainer import LOSSES
 from cosim.twin import twin
@@ -284,3 +286,55 @@ def test_one_point_in_so_many_is_checked_in_ngspice(place: Path) -> None:
         assert row["ngspice_accuracy_difference"] == row["ngspice_accuracy"] - row["accuracy"]  # type: ignore[operator]
         assert 0 < float(str(row["ngspice_voltage_difference_v"])) < 1e-8
     assert "One point in 3, 2 in all, was evaluated in ngspice as well" in (report.out / "summary.md").read_text()
+
+
+def test_a_base_configuration_is_trained_and_then_tuned_on_devices_seed_by_seed(tmp_path: Path) -> None:
+    write_small(tmp_path, SMALL)
+    pairs = ", ".join(f'"{key}" = {value}' for key, value in (pair.split("=") for pair in OVERRIDES))
+    text = f"""
+    do = "program-then-finetune"
+    seeds = 2
+    [base]
+    config = "small.toml"
+    train_with = {{ {pairs} }}
+    set = {{ "training.epochs" = 1, "devices.time_s" = 60.0 }}
+    [axes]
+    "devices.preset" = ["pcm", "rram-milo"]
+    """
+    report = here(write_sweep(tmp_path, text), tmp_path / "out")
+    assert report.passed, report.lines()
+    rows = rows_of(report)
+    assert [row["devices.preset"] for row in rows] == ["pcm", "pcm", "rram-milo", "rram-milo"]
+    runs = [RunFolder(path=run).read_config() for run in sorted((tmp_path / "out" / "points").iterdir())]
+    starts = sorted(config.start.run for config in runs if config.start)
+    assert starts == sorted(2 * [str(tmp_path / "out" / "base" / f"seed-{k}") for k in range(2)])
+    assert sorted(config.devices.seed for config in runs if config.devices) == [0, 0, 1, 1]
+    windows = {
+        config.devices.preset: stage.g_max * stage.g_unit_s
+        for config in runs
+        for stage in config.network.stages
+        if config.devices and isinstance(stage, AnalogStage)
+    }
+    assert windows["pcm"] == pytest.approx(25e-6)
+    assert windows["rram-milo"] == pytest.approx(225e-6)
+
+
+def test_evaluated_devices_are_the_same_chips_for_every_value_of_an_axis(place: Path) -> None:
+    text = """
+    do = "evaluate"
+    seeds = 3
+    probe_images = 16
+    [base]
+    run = "run"
+    [axes]
+    "devices.spread_relative_std" = [0.0, 0.4]
+    "phases.beta" = [0.005, 0.05]
+    """
+    report = here(write_sweep(place, text), place / "chips")
+    assert report.passed, report.lines()
+    loss = {
+        (row["devices.spread_relative_std"], row["phases.beta"], row["seed"]): row["loss"] for row in rows_of(report)
+    }
+    assert {loss[0.0, beta, k] for beta in (0.005, 0.05) for k in range(3)} == {evaluate(place / "run").test_loss}
+    assert len({loss[0.4, 0.005, k] for k in range(3)}) == 3
+    assert all(loss[0.4, 0.005, k] == loss[0.4, 0.05, k] for k in range(3))

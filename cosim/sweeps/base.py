@@ -62,6 +62,13 @@ class FoundBase:
     out: Path
     trains: bool
 
+    def started(self, config: Config, k: int) -> Config:
+        """Return a point's configuration with the run that it begins with, of the seed where that is trained first."""
+        if not self.trains or config.start is None:
+            return config
+        start = config.start.model_copy(update={"run": str(self.of_seed(k).run)})
+        return config.model_copy(update={"start": start})
+
     def of_seed(self, k: int) -> Base:
         """Return what the points of a seed begin with."""
         if self.run is not None:
@@ -110,9 +117,8 @@ def find_base(spec: SweepFile, *, out: Path, source: Path, data: Path | None) ->
     own = config.model_dump(mode="json", exclude={"start", "circuit"})
     tables = {**own, "start": None, "circuit": None}
     if spec.do is Do.FINETUNE:
-        has_hopfield = any(isinstance(stage, HopfieldStage) for stage in config.network.stages)
         tables["start"] = {"run": str(run), "checkpoint": section.checkpoint}
-        tables["circuit"] = {} if has_hopfield else None
+        tables["circuit"] = {} if _has_hopfield(config) else None
     return FoundBase(tables=tables, config=config, fingerprint=print_, run=run, which=which, out=out, trains=False)
 
 
@@ -120,7 +126,7 @@ def _find_config(spec: SweepFile, section: BaseSection, out: Path, source: Path,
     path = _find(section.config or "", source)
     loaded = load_config(path, complete=lambda tables: complete_tables(tables, None))
     config = with_absolute_data(with_data(loaded, data))
-    trains = spec.do is Do.EVALUATE
+    trains = spec.do is not Do.TRAIN
     if trains and config.start is not None:
         raise SweepError(
             f"{source}: base.config = '{section.config}': begins with the weights of {config.start.run}; train it, and "
@@ -129,8 +135,13 @@ def _find_config(spec: SweepFile, section: BaseSection, out: Path, source: Path,
     if section.train_with is not None:
         where = f"{source}: base.train_with"
         config = check(apply(config.model_dump(mode="json"), flatten(section.train_with), where), where)
+    tables = config.model_dump(mode="json")
+    if spec.do is Do.FINETUNE:
+        # Which of the trained runs, one a seed, a point fills in.
+        tables["start"] = {"run": str(out.absolute() / BASE_FOLDER), "checkpoint": section.checkpoint}
+        tables["circuit"] = {} if _has_hopfield(config) else None
     return FoundBase(
-        tables=config.model_dump(mode="json"),
+        tables=tables,
         config=config,
         fingerprint=digest(result_tables(config)),
         run=None,
@@ -138,6 +149,10 @@ def _find_config(spec: SweepFile, section: BaseSection, out: Path, source: Path,
         out=out,
         trains=trains,
     )
+
+
+def _has_hopfield(config: Config) -> bool:
+    return any(isinstance(stage, HopfieldStage) for stage in config.network.stages)
 
 
 def with_seed(tables: Tables, k: int, fixed: set[KeyPath], *, trains: bool) -> Tables:

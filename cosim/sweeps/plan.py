@@ -151,6 +151,7 @@ def _points_of(
     points: list[Point] = []
     for k in range(spec.seeds):
         config = runnable(check(with_seed(tables, k, fixed, trains=spec.do is not Do.EVALUATE), where))
+        config = base.started(config, k)
         evaluated = None
         if spec.evaluate_with is not None:
             there = f"{source}: evaluate_with"

@@ -3,6 +3,7 @@
 import functools
 import os
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -120,7 +121,9 @@ def sweep(
     folder = SweepFolder(path=out)
     folder.check_place(force=force)
     spec = load_sweep(file)
-    with Pool(factory) as pool:
+    with warnings.catch_warnings(), Pool(factory) as pool:
+        # Loky replaces a worker that has grown by images and a base network, and says so: nothing is lost, nor wrong.
+        warnings.filterwarnings("ignore", message="A worker was restarted", category=UserWarning)
         for k in range(in_flight // 2):  # workers start while the points are planned
             pool.submit(get_ready, k, is_first=True)
         plan = make_plan(spec, out=out, source=file, data=data)

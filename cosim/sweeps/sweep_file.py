@@ -117,11 +117,6 @@ class SweepFile(Section):
             raise ValueError(f'probe_images is for do = "evaluate", which measures gradients; not "{self.do.value}"')
         if self.do is Do.TRAIN and self.base.train_with is not None:
             raise ValueError('base.train_with is for a base that is trained first; with do = "train" write base.set')
-        if self.do is Do.FINETUNE and self.base.run is None:
-            raise ValueError(
-                'base: do = "program-then-finetune" begins with the weights of a run; train the config, and name its '
-                'folder as run = "..."'
-            )
         return self
 
 
