@@ -132,6 +132,9 @@ install_venv() {
     echo "setup: installing tellegen and what it needs"
     # compat: a plain path entry, which type checkers and other projects can follow.
     $pip --no-build-isolation -e '.[dev]' --config-settings editable_mode=compat
+    # The other solver of crossbars with wires that tests are held against. Its own requirements hold pycairo, which
+    # only its plots need, and which has to be built: so without them, but for the two that its solver imports.
+    $pip --no-deps badcrossbar pathvalidate sigfig
     touch "$VENV/.ready"
 }
 

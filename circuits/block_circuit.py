@@ -16,6 +16,7 @@ from .cubic_branches import cubic_branches
 from .drive_errors import DriveErrors
 from .energy_block import Drive, EnergyBlock, Polarity
 from .errors import CircuitError
+from .topology import resistor_currents
 
 
 @final
@@ -34,6 +35,8 @@ class BlockCircuit:
         image: [n_nodes] mirror image of each node; empty with single polarity, and where a block as made is not as it
             was designed.
         drive_errors: gain and offset of the driven sources; None where they give what they are asked.
+        unwired: the same block with every device at the nets of its units, where this one has wires with resistance
+            (wired_layout.lay_wires); None without. Its nodes and resistors are the first ones of this block.
     """
 
     block: EnergyBlock
@@ -45,6 +48,22 @@ class BlockCircuit:
     leak_devices: Indices
     image: Indices
     drive_errors: DriveErrors | None = None
+    unwired: "BlockCircuit | None" = None
+
+    @property
+    def at_units(self) -> "BlockCircuit":
+        """The block as the digital side knows it, with states of units only: no wire between a net and its devices."""
+        return self if self.unwired is None else self.unwired
+
+    @property
+    def wire_nodes(self) -> Indices:
+        """[n] nodes on wires, between the nets of units and the devices; none without wires."""
+        return np.arange(self.at_units.circuit.n_nodes, self.circuit.n_nodes)
+
+    @property
+    def needs_each_device(self) -> bool:
+        """Whether the voltage across each device counts: its law is not linear, or wires join it to its units."""
+        return self.circuit.has_cubic or self.unwired is not None
 
     def program(self, plus: Mapping[str, Floats], minus: Mapping[str, Floats]) -> Floats:
         """Return the conductance of every device.
@@ -94,9 +113,8 @@ class BlockCircuit:
         return asked if self.drive_errors is None else self.drive_errors.applied(asked)
 
     def drive_change(self, nudge: Floats) -> Floats:
-        """Return by how much a nudge changes the driven sources, [batch, n_drives] V then A; see `drives`."""
-        asked = self._asked(np.zeros((len(nudge), self.block.n_inputs)), nudge)
-        return asked if self.drive_errors is None else self.drive_errors.applied_change(asked)
+        """Return by how much a nudge would change driven sources without errors, [batch, n_drives] V then A."""
+        return self._asked(np.zeros((len(nudge), self.block.n_inputs)), nudge)
 
     def _asked(self, x: Floats, nudge: Floats | None) -> Floats:
         """Return what the driven sources are asked for."""
@@ -170,13 +188,23 @@ class BlockCircuit:
         """Return currents of the inputs from the linear law, plus what leaves each node beyond it."""
         if self.inputs is None:
             raise CircuitError(f"block '{self.block.name}' is current-driven; it has no input sources to read")
-        crossbar = next(crossbar for crossbar in self.crossbars if crossbar.rows is self.inputs)
-        i_p, i_n = crossbar.row_currents(conductance_s, voltage_v)
+        i_p, i_n = self._row_currents(self.inputs, conductance_s, voltage_v)
         if excess_a is not None:
             i_p = i_p + excess_a[:, self.inputs.p]
             i_n = None if i_n is None or self.inputs.n is None else i_n + excess_a[:, self.inputs.n]
         unit_a = self.block.g_unit_s * self.block.v_unit_v
         return i_p / unit_a if i_n is None else (i_p - i_n) / (2.0 * unit_a)
+
+    def _row_currents(
+        self, inputs: UnitNodes, conductance_s: Floats, voltage_v: Floats
+    ) -> tuple[Floats, Floats | None]:
+        """Return the currents that leave the input rows' p and n nets by the linear law, [batch, n_inputs] A each."""
+        if self.unwired is None:
+            crossbar = next(crossbar for crossbar in self.crossbars if crossbar.rows is inputs)
+            return crossbar.row_currents(conductance_s, voltage_v)
+        leaving = resistor_currents(self.circuit, conductance_s, inputs.nodes, voltage_v)
+        n = len(inputs)
+        return leaving[:, :n], None if inputs.n is None else leaving[:, n:]
 
     def mirrored_voltages(self, states: Sequence[Floats], x: Floats, *, bias: float = 1.0) -> Floats:
         """Return node voltages rebuilt from states, as the digital side knows them: v_p = v_unit s, v_n = -v_p.

@@ -92,5 +92,5 @@ class CrossbarDevices:
         return other is not None and self._as_written() == other._as_written()
 
     def _as_written(self) -> "CrossbarDevices":
-        device = replace(self.device, read_noise=None, drift=None, temperature=None)
+        device = replace(self.device, read_noise=None, drift=None, temperature=None, cubic=None)
         return replace(self, device=device, time_s=None, read_draw=ReadDraw.EACH_BATCH)

@@ -26,7 +26,3 @@ class DriveErrors:
     def applied(self, drives: Floats) -> Floats:
         """Return what the sources give, [batch, n_drives], for what they are asked."""
         return drives * self.gain + self.offset
-
-    def applied_change(self, change: Floats) -> Floats:
-        """Return the change of what they give for a change of what they are asked: the offset stays."""
-        return change * self.gain

@@ -1,7 +1,7 @@
 """Make a block: from the circuit as designed to the circuit as made, one non-ideality after another.
 
 ```
-EnergyBlock --build--> as designed --temperature--cubic devices--neurons--sources--> as made
+EnergyBlock --build--> as designed --temperature--cubic devices--neurons--sources--wires--> as made
 ```
 Every draw is keyed by the seed of its effect and by the block's name, so that blocks of a network differ, a block made
 twice is the same, and one effect leaves the draws of the others as they were.
@@ -19,6 +19,7 @@ from .energy_block import EnergyBlock
 from .neuron_spread import spread_neurons
 from .nonidealities import NonIdealities
 from .source_errors import disturb_sources
+from .wired_layout import lay_wires
 
 NEURONS, SOURCES, DEVICES, WRITES, READS = range(5)  # streams of random numbers; each has numbers of its own
 
@@ -52,6 +53,8 @@ def fabricate(block: EnergyBlock, nonidealities: NonIdealities | None) -> BlockC
         made = spread_neurons(made, n.neurons, keyed_generator(n.neurons.seed, block.name, NEURONS))
     if n.sources is not None:
         made = disturb_sources(made, n.sources, keyed_generator(n.sources.seed, block.name, SOURCES))
+    if n.wires is not None:
+        made = lay_wires(made, n.wires)
     return made
 
 

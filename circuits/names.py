@@ -113,6 +113,30 @@ class ChosenNames(AbstractNames):
 
 
 @final
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PrefixedNames(AbstractNames):
+    """Other names with a prefix.
+
+    Args:
+        prefix: before each.
+        names: of what they are named after.
+    """
+
+    prefix: str
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, k: int) -> str:
+        """Return prefix and name."""
+        return self.prefix + self.names[k]
+
+    def __iter__(self) -> Iterator[str]:
+        return (self.prefix + name for name in self.names)
+
+
+@final
 class JoinedNames(AbstractNames):
     """Several sequences of names one after the other.
 

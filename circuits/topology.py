@@ -121,6 +121,26 @@ def incidence_matrix(circuit: Circuit, start: Indices, end: Indices) -> sparse.c
     return sparse.csr_array((values, (rows, np.concatenate([start, end]))), shape=(n, circuit.n_nodes))
 
 
+def resistor_currents(circuit: Circuit, conductance_s: Floats, nodes: Indices, voltage_v: Floats) -> Floats:
+    """Return the current that leaves some nodes through resistors, by the linear law: [batch, n] A.
+
+    No array of one entry per resistor and sample is made.
+
+    Args:
+        circuit: the wiring.
+        conductance_s: [n_resistors] S.
+        nodes: [n] node index.
+        voltage_v: [batch, n_nodes] V.
+    """
+    r = circuit.resistors
+    is_asked = np.zeros(circuit.n_nodes, dtype=bool)
+    is_asked[nodes] = True
+    touching = np.flatnonzero(is_asked[r.a] | is_asked[r.b])
+    branches = incidence_matrix(circuit, r.a[touching], r.b[touching])
+    rows = branches[:, nodes].T @ sparse.diags_array(conductance_s[touching]) @ branches
+    return np.ascontiguousarray((rows @ voltage_v.T).T)
+
+
 def laplacian(circuit: Circuit, conductance_s: Floats) -> sparse.csr_array:
     """Return A^T diag(g) A, [n_nodes, n_nodes] S: currents leaving the nodes through the resistors per volt.
 

@@ -5,12 +5,10 @@ Nest & Ernoult 2024: each block returns its conductance gradients and hands dL/d
 """
 
 import copy
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,14 +17,15 @@ from circuits.block_circuit import BlockCircuit
 from circuits.choices import chosen
 from circuits.convolution import format_shape
 from circuits.devices.program_and_verify import VerifyReport
-from circuits.energy_block import EnergyBlock, Polarity
+from circuits.energy_block import EnergyBlock
 from circuits.fabrication import fabricate
 from circuits.nonidealities import NonIdealities
 from circuits.weight_means import mean_weights
 
-from .conductance import Conductance
+from .block_input import check_input, checked_gradient
 from .converters import Converters, ConverterState
-from .device_state import DEVICE_BUFFERS, DeviceState
+from .device_buffers import BUFFER_NAMES, load_devices, register_devices, store_devices
+from .device_state import DeviceState, is_device_state
 from .errors import BlockError
 from .phase_settings import PhaseSettings
 from .phases import FreePhase, Gradients, NudgeResponse, Phases
@@ -34,6 +33,7 @@ from .reading import Counters
 from .relax import Relax
 from .relaxation import Relaxation, RelaxationOptions
 from .simulators.base import AbstractSimulator
+from .weights import asked_conductances, draw_weights, move_weights, replace_weights, restore_windows
 
 if TYPE_CHECKING:
     from .programming.programmed import ProgrammedBlock
@@ -49,19 +49,11 @@ class Gradient(Enum):
 
 
 def _restore_windows(module: nn.Module, _incompatible: object) -> None:
-    """Give plain parameters their window back: `load_state_dict(assign=True)` puts tensors in their place."""
+    """Mend what `load_state_dict(assign=True)` leaves."""
     if isinstance(module, AnalogBlock):
         module._report = None
         for group in (module.g_plus, module.g_minus):
-            for name, parameter in group.items():
-                if not isinstance(parameter, Conductance):
-                    group[name] = Conductance(parameter.detach(), module.block.window, parameter.requires_grad)
-
-
-def _shapes_taken(block: EnergyBlock) -> str:
-    """Return the shapes of input that a block takes."""
-    flat = f"[batch, {block.n_inputs}]"
-    return flat if len(block.input_shape) == 1 else f"{flat} or [batch, {', '.join(map(str, block.input_shape))}]"
+            restore_windows(group, module.block.window)
 
 
 @final
@@ -116,14 +108,13 @@ class AnalogBlock(nn.Module):
         self.circuit: BlockCircuit = fabricate(block, nonidealities)
         self.g_plus = nn.ParameterDict()
         self.g_minus = nn.ParameterDict()
-        self._initialise(generator)
+        draw_weights(self.circuit, self.g_plus, self.g_minus, generator)
         state = ConverterState()
         self.register_buffer("converter_ranges", torch.from_numpy(state.values))
         self._devices: DeviceState | None = None
         if nonidealities is not None and nonidealities.devices is not None:
             self._devices = DeviceState(self.circuit, nonidealities.devices)
-            for name in DEVICE_BUFFERS:
-                self.register_buffer(f"devices_{name}", torch.from_numpy(getattr(self._devices, name).copy()))
+            register_devices(self, self._devices)
         self._phases = Phases(
             self.circuit,
             Relaxation(self.circuit.circuit, self.circuit.image, simulator, self.relaxation_options),
@@ -213,12 +204,8 @@ class AnalogBlock(nn.Module):
             like: a tensor of the device and, float64 or else float32, the type that the parameters shall have.
         """
         self._report = None
-        for group, values in ((self.g_plus, plus), (self.g_minus, minus)):
-            for name, parameter in group.items():
-                model = parameter if like is None else like
-                dtype = torch.float64 if model.dtype == torch.float64 else torch.float32
-                value = torch.as_tensor(values[name], dtype=dtype, device=model.device)
-                group[name] = Conductance(value.clone(), self.block.window, parameter.requires_grad)
+        replace_weights(self.g_plus, plus, self.block.window, like)
+        replace_weights(self.g_minus, minus, self.block.window, like)
 
     @property
     def report(self) -> "ProgrammingReport | None":
@@ -230,18 +217,6 @@ class AnalogBlock(nn.Module):
     def _versions(self) -> tuple[int, ...]:
         """Return how often each parameter was changed in place."""
         return tuple(parameter._version for parameter in self.parameters())
-
-    def _initialise(self, generator: torch.Generator | None) -> None:
-        """Draw weights of variance 1 / fan-in; the smaller device of a pair sits at g_min."""
-        low, high = self.block.window
-        for crossbar in self.circuit.crossbars:
-            w = torch.randn(crossbar.shape, generator=generator) / crossbar.wiring.fan_in**0.5
-            w = torch.zeros_like(w) if crossbar.rows is self.circuit.bias else w
-            if self.block.polarity is Polarity.SINGLE:
-                self.g_plus[crossbar.name] = Conductance((low + w.abs()).clamp_(low, high), self.block.window)
-            else:
-                self.g_plus[crossbar.name] = Conductance((low + w.clamp(min=0)).clamp_(low, high), self.block.window)
-                self.g_minus[crossbar.name] = Conductance((low - w.clamp(max=0)).clamp_(low, high), self.block.window)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the states of the output layers at the free equilibrium.
@@ -256,30 +231,10 @@ class AnalogBlock(nn.Module):
             BlockError: for a wrong shape, NaN or infinity in x or the weights, or a weight outside the window.
             ConvergenceError: if a sample has no acceptable equilibrium.
         """
-        self._check_input(x)
+        check_input(self.block, x)
         parameters = [*self.g_plus.values(), *self.g_minus.values()]
         result: Tensor = Relax.apply(x.flatten(1), self, *parameters)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return result.reshape(len(x), *self.block.output_shape)
-
-    def _check_input(self, x: Tensor) -> None:
-        if not isinstance(x, Tensor):
-            raise BlockError(f"block '{self.block.name}': input of type {type(x).__name__}; give a torch tensor")
-        block = self.block
-        shape = tuple(x.shape[1:])
-        is_image = len(shape) == 3  # its units enter a dense layer as torch lays them out; a convolution knows its own
-        if is_image and len(block.input_shape) == 1:
-            shape = (math.prod(shape),)
-        if x.ndim == 0 or shape not in {(block.n_inputs,), block.input_shape}:
-            raise BlockError(f"block '{block.name}': input of shape {tuple(x.shape)}; it takes {_shapes_taken(block)}")
-        if not x.is_floating_point():
-            raise BlockError(f"block '{self.block.name}': input of type {x.dtype}; give float32 or float64")
-        if not bool(torch.isfinite(x).all()):
-            flat = x.flatten(1)
-            sample, unit = (int(k) for k in (~torch.isfinite(flat)).nonzero()[0])
-            raise BlockError(
-                f"block '{self.block.name}': input {unit} of sample {sample} is {float(flat[sample, unit])}; look for "
-                "a division or an exploding stage before the block"
-            )
 
     def conductances(self) -> Floats:
         """Return every device's conductance, [n_resistors] S: what it holds once the weights are written.
@@ -292,18 +247,15 @@ class AnalogBlock(nn.Module):
 
     def _write(self, devices: DeviceState, asked_s: Floats) -> Floats:
         """Write what the weights ask for, and return what they ask for then: pulses move weights as devices move."""
-        for name in DEVICE_BUFFERS:
-            getattr(devices, name)[:] = self.get_buffer(f"devices_{name}").cpu().numpy()
+        load_devices(self, devices)
         if devices.write(asked_s):
             if devices.weights_follow:
                 means = mean_weights(self.circuit, devices.held(asked_s))
-                with torch.no_grad():
-                    for group, values in zip((self.g_plus, self.g_minus), means, strict=True):
-                        for name, parameter in group.items():
-                            parameter.copy_(torch.from_numpy(values[name])).clamp_(*self.block.window)
+                for group, values in zip((self.g_plus, self.g_minus), means, strict=True):
+                    move_weights(group, values, self.block.window)
                 asked_s = self._asked()
                 devices.asked(asked_s)
-            self._store_devices(devices)
+            store_devices(self, devices)
         return asked_s
 
     def forget_devices(self) -> None:
@@ -311,44 +263,22 @@ class AnalogBlock(nn.Module):
         if self._devices is not None:
             self.get_buffer("devices_counts").zero_()
 
-    def _store_devices(self, devices: DeviceState) -> None:
-        for name in DEVICE_BUFFERS:
-            self.get_buffer(f"devices_{name}").copy_(torch.from_numpy(getattr(devices, name)))
-
     def _read(self) -> Floats:
         """Return what the circuit's conductances are now, [n_resistors] S, with devices drifted and noisy."""
         asked_s = self._asked()
         if self._devices is None:
             return asked_s
         now_s = self._devices.now(self._write(self._devices, asked_s), learn=self.training)
-        self._store_devices(self._devices)
+        store_devices(self, self._devices)
         return now_s
 
     def _asked(self) -> Floats:
         """Return the conductances that the weights ask for, [n_resistors] S."""
-        values: list[dict[str, Floats]] = []
-        low, high = self.block.window
-        for sign, group in (("plus", self.g_plus), ("minus", self.g_minus)):
-            arrays = {}
-            for name, parameter in group.items():
-                g = parameter.detach().double().cpu().numpy()
-                edge = np.finfo(np.float32).eps * high  # a float32 parameter rounds the window's edges
-                wrong = ~np.isfinite(g) | (g < low - edge) | (g > high + edge)
-                if wrong.any():
-                    entry = tuple(int(k) for k in np.argwhere(wrong)[0])
-                    raise BlockError(
-                        f"block '{self.block.name}': g_{sign}.{name}{list(entry)} = {g[entry]:g}, outside the window "
-                        f"[{low:g}, {high:g}] of g_unit ({int(wrong.sum())} such); clamp the weights, or widen "
-                        "g_min_s, g_max_s"
-                    )
-                arrays[name] = g
-            values.append(arrays)
-        return self.circuit.program(*values)
+        return asked_conductances(self.circuit, self.g_plus, self.g_minus)
 
     def free_phase(self, x: Tensor) -> FreePhase:
         """Relax the free phase for an input, [batch, n_inputs]; `forward` with the equilibrium in hand."""
-        ranges = self.get_buffer("converter_ranges")
-        self._phases.state.values[:] = ranges.double().cpu().numpy()
+        self._phases.state.values[:] = self.get_buffer("converter_ranges").double().cpu().numpy()
         free = self._phases.free(self._read(), x.detach().double().cpu().numpy(), learn=self.training)
         self._last_voltage_v = free.point.voltage_v
         self._clamped_share = self.circuit.clamped_share(free.point.voltage_v)
@@ -357,13 +287,7 @@ class AnalogBlock(nn.Module):
 
     def nudged_phases(self, free: FreePhase, ds: Tensor, *, want_x: bool, want_conductances: bool = True) -> Gradients:
         """Relax the nudged phases for dL/ds, [batch, n_outputs]; `backward` without autograd."""
-        gradient = ds.detach().double().cpu().numpy()
-        if not np.isfinite(gradient).all():
-            sample = int(np.argwhere(~np.isfinite(gradient))[0][0])
-            raise BlockError(
-                f"block '{self.block.name}': the loss gradient of sample {sample} is not finite; look at the loss, or "
-                "lower the learning rate"
-            )
+        gradient = checked_gradient(self.block, ds)
         if self.gradient is Gradient.IMPLICIT:
             return self._phases.implicit(free, gradient, want_x=want_x)
         conductances = None
@@ -380,6 +304,14 @@ class AnalogBlock(nn.Module):
         self._store_ranges()
         return result
 
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "AnalogBlock":
+        """Convert or move everything; what devices hold stays in float64: rounded, it would be no longer what it is."""
+        exact = [(name, value) for name, value in self.named_buffers(recurse=False) if is_device_state(name)]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # untyped in torch
+        for name, value in exact:
+            self.register_buffer(name, value.to(self.get_buffer(name).device))
+        return self
+
     def train(self, mode: bool = True) -> "AnalogBlock":
         """Set training or evaluation; the noise of an evaluation begins anew, so each gives the same."""
         self._phases.state.begin_evaluation()
@@ -388,8 +320,7 @@ class AnalogBlock(nn.Module):
         return super().train(mode)
 
     def _store_ranges(self) -> None:
-        buffer = self.get_buffer("converter_ranges")
-        buffer.copy_(torch.from_numpy(self._phases.state.values))
+        self.get_buffer("converter_ranges").copy_(torch.from_numpy(self._phases.state.values))
 
     @property
     def last_verified(self) -> VerifyReport | None:
@@ -446,12 +377,9 @@ class AnalogBlock(nn.Module):
             nonidealities=effects,
         )
         for own, other in ((self.g_plus, copied.g_plus), (self.g_minus, copied.g_minus)):
-            for name, parameter in own.items():
-                other[name] = copy.deepcopy(parameter)
-        kept = ["converter_ranges"]
-        if self._devices and copied._devices and copied._devices.use.is_written_as(self._devices.use):
-            kept += [f"devices_{name}" for name in DEVICE_BUFFERS]
-        for name in kept:
+            other.update(copy.deepcopy(dict(own.items())))
+        same = self._devices and copied._devices and copied._devices.use.is_written_as(self._devices.use)
+        for name in ("converter_ranges", *(BUFFER_NAMES if same else ())):
             copied.register_buffer(name, self.get_buffer(name).clone())
         copied._report = None if self.report is None else (self.report, copied._versions())
         return copied.train(self.training)
@@ -466,7 +394,6 @@ class AnalogBlock(nn.Module):
 
     def extra_repr(self) -> str:
         """Name shapes, drive and simulator."""
-        shapes = "-".join(
-            format_shape(shape) for shape in (self.block.input_shape, *(layer.shape for layer in self.block.layers))
-        )
+        sizes = (self.block.input_shape, *(layer.shape for layer in self.block.layers))
+        shapes = "-".join(map(format_shape, sizes))
         return f"'{self.block.name}', {shapes}, {self.block.drive.value}-driven, {self.simulator.name}"

@@ -55,9 +55,9 @@ def conductance_gradients(circuit: BlockCircuit, r: Response) -> dict[str, tuple
     """Return dL/dG+ and dL/dG- of every crossbar by name, per g_unit, summed over the batch.
 
     Equation: dL/dG = D[mean over the two devices of 1/2 (dv / v_unit)^2] / (beta2 - beta1); with cubic devices of
-    (dv^2 / 2 + k3 dv^4 / 4) / v_unit^2.
+    (dv^2 / 2 + k3 dv^4 / 4) / v_unit^2. With wires dv is what the device itself sees.
     """
-    if circuit.circuit.has_cubic:
+    if circuit.needs_each_device:
         return device_response_gradients(circuit, r.mean_v, r.response_v, r.change_v)
     v_unit_v = circuit.block.v_unit_v
     return {

@@ -119,8 +119,10 @@ class Phases:
         self._solver = solver
         self._reader = PhaseReader(circuit, settings, self.banks, state, self.counters, converters.noise_draw)
 
-    def _solve(self, conductance_s: Floats, drives: Floats, start_v: Floats | None = None) -> OperatingPoint:
-        point = self.relaxation.solve(conductance_s, drives, start_v=start_v)
+    def _solve(
+        self, conductance_s: Floats, drives: Floats, start_v: Floats | None = None, *, recover: bool = True
+    ) -> OperatingPoint:
+        point = self.relaxation.solve(conductance_s, drives, start_v=start_v, recover=recover)
         self.counters.relaxations += len(point)
         self.counters.iterations += round(float(point.iterations.sum()))
         return point
@@ -141,7 +143,7 @@ class Phases:
         applied = dac.convert(x, scale, dac.noise(x.shape, self.state, learn=learn))
         code = dac.nominal(x, scale)
         self.counters.dac_conversions += applied.size
-        point = self._solve(conductance_s, self.circuit.drives(applied))
+        point = self._solve(conductance_s, self.circuit.drives(applied), recover=False)
         states = self.circuit.outputs(point.voltage_v)
         scale = adc.full_scale(Crossing.OUTPUT, states, self.state, learn=learn)
         self.counters.adc_conversions += states.size
@@ -181,7 +183,9 @@ class Phases:
         if want_conductances and self.settings.parameter_read is ParameterRead.DIGITAL:
             digital = self._reader.read_states(pair, free.code, learn=learn)
         if want_conductances:
-            gradients = conductance_gradients(self.circuit, digital or pair.response())
+            # The digital side has states of units; a device on wires sees its cells.
+            known = pair.response() if digital is None else digital
+            gradients = conductance_gradients(self.circuit if digital is None else self.circuit.at_units, known)
         x_gradient = None
         if want_x and digital is not None and self.circuit.block.drive is Drive.CURRENT:
             x_gradient = input_gradient(self.circuit, free.conductance_s, digital)  # the first layer is read already
@@ -195,20 +199,27 @@ class Phases:
     def implicit(self, free: FreePhase, ds: Floats, *, want_x: bool) -> Gradients:
         """Return the exact gradients at the free equilibrium by implicit differentiation.
 
-        Equation: r = dv/dbeta = -H^-1 ds in place of the response of two phases.
+        Equation: r = dv/dbeta = -H^-1 ds in place of the response of two phases. Errors of the sources count in the
+        equilibrium, but there is no nudge that could have any; dL/dx is by what the input sources give, not by what
+        they are asked for.
         """
         drives = self.circuit.drives(free.x)
         change = self.circuit.drive_change(ds)
-        v = free.point.voltage_v
+        v = self._free_voltages(free)
         exact = Response(mean_v=v, response_v=self.relaxation.small_signal(free.conductance_s, drives, v, change))
         return Gradients(
             conductances=conductance_gradients(self.circuit, exact),
             x=input_gradient(self.circuit, free.conductance_s, exact) if want_x else None,
         )
 
+    def _free_voltages(self, free: FreePhase) -> Floats:
+        """Return the voltages of the free phase on wires too, which its outputs can do without: [batch, n_nodes] V."""
+        point = self.relaxation.recovered(free.conductance_s, self.circuit.drives(free.x), free.point)
+        return point.voltage_v
+
     def _no_gradients(self, free: FreePhase, *, want_x: bool) -> Gradients:
-        v = free.point.voltage_v
-        none = Response(mean_v=v, response_v=np.zeros_like(v))
+        no_change = np.zeros_like(free.point.voltage_v)
+        none = Response(mean_v=no_change, response_v=no_change)
         gradients = conductance_gradients(self.circuit, none)
         return Gradients(conductances=gradients, x=np.zeros_like(free.x) if want_x else None)
 
@@ -267,6 +278,8 @@ class Phases:
             voltages = np.split(point.voltage_v, len(nudges))
         else:
             voltages = [self._solve(g, d, free_v).voltage_v for g, d in zip(conductances, drives, strict=True)]
+        if self.settings.nudging is not Nudging.CENTERED:
+            free_v = self._free_voltages(free)
         match self.settings.nudging:
             case Nudging.CENTERED:
                 phases, betas = list(zip(voltages, conductances, strict=True)), (-beta, beta)

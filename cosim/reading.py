@@ -117,7 +117,7 @@ class PhaseReader:
         return [bank.noise(shape, self.state, learn=learn) for _ in range(n)]
 
     def read_states(self, pair: PhasePair, x: Floats, *, learn: bool) -> Response:
-        """Return mean and response rebuilt from digitised states of every layer.
+        """Return mean and response rebuilt from digitised states of every layer, at the nodes of `circuit.at_units`.
 
         Args:
             pair: the two phases.
@@ -130,11 +130,12 @@ class PhaseReader:
         mean, change = self._read_pair(first, second, Crossing.PHASE, Crossing.DIFFERENCE, want_mean=True, learn=learn)
         per_beta = np.split(change * pair.per_beta, sizes, axis=1)
         none, change_v = np.zeros_like(x), None
-        if self.circuit.circuit.has_cubic:
-            change_v = self.circuit.mirrored_voltages(np.split(change, sizes, axis=1), none, bias=0.0)
+        circuit = self.circuit.at_units
+        if circuit.circuit.has_cubic:
+            change_v = circuit.mirrored_voltages(np.split(change, sizes, axis=1), none, bias=0.0)
         return Response(
-            mean_v=self.circuit.mirrored_voltages(np.split(mean, sizes, axis=1), x),
-            response_v=self.circuit.mirrored_voltages(per_beta, none, bias=0.0),
+            mean_v=circuit.mirrored_voltages(np.split(mean, sizes, axis=1), x),
+            response_v=circuit.mirrored_voltages(per_beta, none, bias=0.0),
             change_v=change_v,
         )
 

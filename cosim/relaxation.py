@@ -5,15 +5,16 @@ Reductions and sessions belong to the topology, programs to the parameter set; a
 
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import final
+from typing import Self, final
 
 import numpy as np
 
-from circuits.arrays import Floats, Indices
+from circuits.arrays import Floats, Indices, no_indices
+from circuits.block_circuit import BlockCircuit
 from circuits.choices import chosen
 from circuits.circuit import Circuit
 from circuits.kirchhoff import KirchhoffLaw, KirchhoffProgram, kirchhoff_law
-from circuits.reductions import AbstractProgram, AbstractReduction, Chain, fold, mirror
+from circuits.reductions import AbstractProgram, AbstractReduction, Chain, fold, mirror, ports
 from circuits.topology import analyse
 from netlists.lowering import lower
 from netlists.netlist import SolverOptions
@@ -35,6 +36,7 @@ class Reduce(Enum):
 
     NONE = "none"  # every device in the deck
     FOLD = "fold"  # ideal voltage-driven rows become Norton currents
+    PORTS = "ports"  # and wires become conductances between the nets that they join
     MIRROR = "mirror"  # and matched p/n halves are solved once
 
 
@@ -71,6 +73,17 @@ class _Route:
         self.session = self.linear_session = None
 
 
+def _and_folded(first: AbstractReduction | None) -> AbstractReduction | None:
+    """Return a reduction followed by folding, where that is possible."""
+    folded = None if first is None else fold(first.reduced)
+    return first if first is None or folded is None else Chain(first=first, second=folded)
+
+
+def _has_gaps(voltage_v: Floats, point: OperatingPoint) -> bool:
+    """Return whether voltages of samples that were solved are left out: those inside of a port reduction."""
+    return bool(np.isnan(voltage_v[point.converged]).any())
+
+
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RelaxationOptions:
@@ -92,6 +105,7 @@ class Relaxation:
         image: [n_nodes] mirror images; empty where the circuit has no mirror symmetry.
         simulator: where it is solved.
         options: how far to reduce, and tolerances.
+        inside: [n] nodes that a port reduction eliminates: those on wires.
     """
 
     def __init__(
@@ -100,6 +114,8 @@ class Relaxation:
         image: Indices,
         simulator: AbstractSimulator,
         options: RelaxationOptions | None = None,
+        *,
+        inside: Indices | None = None,
     ) -> None:
         self.circuit = circuit
         self._simulator = simulator
@@ -108,19 +124,28 @@ class Relaxation:
         self._kirchhoff: KirchhoffProgram | None = None
         self._kirchhoff_s: Floats | None = None
         self._image = image
+        self._inside = no_indices() if inside is None else inside
         self._routes: list[_Route] = []
         # Smallest circuit first; each is analysed when those before it did not do, as that takes time and memory.
-        order = (Reduce.MIRROR, Reduce.FOLD, Reduce.NONE)
+        order = (Reduce.MIRROR, Reduce.PORTS, Reduce.FOLD, Reduce.NONE)
         self._untried = list(order[order.index(self._options.reduce) :])
+
+    @classmethod
+    def of_block(
+        cls, block_circuit: BlockCircuit, simulator: AbstractSimulator, options: RelaxationOptions | None = None
+    ) -> Self:
+        """Return the relaxation of a block, with or without wires."""
+        inside = block_circuit.wire_nodes
+        return cls(block_circuit.circuit, block_circuit.image, simulator, options, inside=inside)
 
     def _next_route(self) -> _Route | None:
         """Analyse the next reduction; None where the wiring does not allow it."""
         reduction: AbstractReduction | None
         match self._untried.pop(0):
             case Reduce.MIRROR:
-                half = mirror(self.circuit, self._image) if len(self._image) else None
-                folded = None if half is None else fold(half.reduced)
-                reduction = half if half is None or folded is None else Chain(first=half, second=folded)
+                reduction = _and_folded(mirror(self.circuit, self._image) if len(self._image) else None)
+            case Reduce.PORTS:
+                reduction = _and_folded(ports(self.circuit, self._inside) if len(self._inside) else None)
             case Reduce.FOLD:
                 reduction = fold(self.circuit)
             case Reduce.NONE:
@@ -165,6 +190,7 @@ class Relaxation:
         *,
         start_v: Floats | None = None,
         on_failure: OnFailure = OnFailure.RAISE,
+        recover: bool = True,
     ) -> OperatingPoint:
         """Relax a batch and return the voltages of the full circuit.
 
@@ -173,9 +199,12 @@ class Relaxation:
             drives: [batch, n_drives] V then A — of the full circuit.
             start_v: [batch, n_nodes] V — where to start.
             on_failure: raise, or record the failing samples.
+            recover: whether voltages inside of a port reduction are wanted; if not they are NaN, which `recovered`
+                makes up for.
 
         Returns:
-            equilibria with the full circuit's nodes, held against the full circuit's Kirchhoff law.
+            equilibria with the full circuit's nodes, held against the full circuit's Kirchhoff law; against that of the
+            reduced one where the inside is not recovered.
 
         Raises:
             CircuitError, ConvergenceError: as `AbstractSession.solve`.
@@ -190,7 +219,28 @@ class Relaxation:
             start_v=None if start_v is None else program.restrict(start_v),
             on_failure=on_failure,
         )
-        return self._judged(conductance_s, drives, program.expand(drives, point.voltage_v), point, on_failure)
+        expand = program.expand if recover else program.expand_ports
+        voltage_v = expand(drives, point.voltage_v)
+        if route.reduction is not None and _has_gaps(voltage_v, point):
+            return replace(point, voltage_v=voltage_v, worst_node=route.reduction.kept_nodes[point.worst_node])
+        return self._judged(conductance_s, drives, voltage_v, point, on_failure)
+
+    def recovered(self, conductance_s: Floats, drives: Floats, point: OperatingPoint) -> OperatingPoint:
+        """Return an operating point with the voltages inside of a port reduction, where `solve` left them out.
+
+        Args:
+            conductance_s: [n_resistors] S — of the full circuit, as they were solved.
+            drives: [batch, n_drives] V then A — likewise.
+            point: from `solve`.
+
+        Raises:
+            ConvergenceError: if what is recovered violates the full circuit's Kirchhoff law.
+        """
+        program = self._route(conductance_s, drives).program
+        if program is None or not _has_gaps(point.voltage_v, point):
+            return point
+        voltage_v = program.expand(drives, program.restrict(point.voltage_v))
+        return self._judged(conductance_s, drives, voltage_v, point, OnFailure.RAISE)
 
     def _judged(
         self,
@@ -246,8 +296,9 @@ class Relaxation:
             return session.small_signal(conductance_s, voltage_v, drive_change)
         reduced_change = program.drives(drive_change) - program.drives(np.zeros_like(drive_change))
         response = session.small_signal(program.conductance_s, program.restrict(voltage_v), reduced_change)
-        none = np.zeros_like(drive_change)
-        return program.expand(drive_change, response) - program.expand(none, np.zeros_like(response))
+        # What a reduction adds for no change at all is the same for every sample.
+        constant_v = program.expand(np.zeros_like(drive_change[:1]), np.zeros_like(response[:1]))
+        return program.expand(drive_change, response) - constant_v
 
     def close(self) -> None:
         """Release the sessions."""

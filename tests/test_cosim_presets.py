@@ -1,4 +1,4 @@
-"""`tellegen presets`: lists every preset of a device or a diode with its source, and draws those asked for."""
+"""`tellegen presets`: lists every preset of devices, diodes and converters with its source; draws those asked for."""
 
 from __future__ import annotations
 
@@ -16,16 +16,27 @@ from circuits import CircuitError, DiodeModel
 from circuits.devices import Device, LinearStep, Preset, ProgrammingError, PulsedUpdate, preset, preset_names
 from circuits.diode_presets import diode_preset, diode_preset_names
 from cosim import cli
+from cosim.converters import (
+    Adc,
+    ConverterErrors,
+    ConverterPreset,
+    Converters,
+    InlCurve,
+    UnitElementMismatch,
+    converter_preset,
+    converter_preset_names,
+)
+from cosim.studies.converter_plots import TRACES, plot_converter_preset, transfer
 from cosim.studies.diode_plots import clamped, diode_current_a
 from cosim.studies.preset_plots import (
     POINTS,
-    TRACES,
     plot_preset,
     pulse_response,
     read_std_s,
     step_std,
     written_std_s,
 )
+from cosim.studies.preset_plots import TRACES as DEVICES_DRAWN
 from cosim.studies.presets import list_presets
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -35,7 +46,7 @@ def invoke(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
 
 
-NAMES = (*preset_names(), *diode_preset_names())
+NAMES = (*preset_names(), *diode_preset_names(), *converter_preset_names())
 
 
 def test_every_preset_is_listed_with_window_effects_and_source() -> None:
@@ -48,6 +59,12 @@ def test_every_preset_is_listed_with_window_effects_and_source() -> None:
         "225 uS",
         "Devices",
         "Diodes",
+        "Converters",
+        "DAC 7 bits",
+        "ADC 9 bits",
+        "noise 0.005",
+        "StandardHWATrainingPreset",
+        "NeuroSIM/Param.cpp",
         "I_s 4.352e-09 A",
         "n 1.906",
         "programming",
@@ -68,8 +85,9 @@ def test_a_name_gets_its_note_too() -> None:
     assert "Diodes" not in result.output
 
 
-def test_names_of_both_kinds_make_two_tables() -> None:
-    output = invoke("presets", "sharp", "capacitor").output
+def test_names_of_several_kinds_make_a_table_each() -> None:
+    output = invoke("presets", "neurosim", "sharp", "capacitor").output
+    assert output.index("Diodes") < output.index("Converters") < output.index("neurosim")
     assert output.index("Devices") < output.index("capacitor") < output.index("Diodes") < output.index("sharp")
     assert "idealisation" in output
 
@@ -87,6 +105,14 @@ def test_json() -> None:
     diode = json.loads(invoke("presets", "1N4148", "--json", "-").stdout)["presets"][0]
     assert (diode["kind"], diode["saturation_current_a"], diode["emission_coefficient"]) == ("diode", 4.352e-9, 1.906)
     assert diode["series_resistance_ohm"] == 0.6458
+    hwa, neurosim, ideal = json.loads(
+        invoke("presets", "aihwkit-hwa", "neurosim", "ideal-converters", "--json", "-").stdout
+    )["presets"]
+    # aihwkit's StandardHWATrainingPreset: 254 steps either way, out_noise 0.04 of out_bound 10.
+    assert (hwa["kind"], hwa["dac_bits"], hwa["adc_bits"]) == ("converter", 8, 8)
+    assert hwa["adc_noise_relative_std"] == pytest.approx(0.04 / 10, rel=1e-12)
+    assert (neurosim["dac_bits"], neurosim["adc_bits"], neurosim["channels_per_adc"]) == (None, 5, 8)
+    assert (ideal["adc_bits"], ideal["adc_noise_relative_std"]) == (None, None)
 
 
 def test_every_preset_is_drawn(tmp_path: Path) -> None:
@@ -143,7 +169,7 @@ def test_a_pulse_response_goes_up_and_comes_down() -> None:
 def test_devices_that_differ_are_each_drawn(tmp_path: Path) -> None:
     step = LinearStep(up_at_low=0.01, up_at_high=0.01, down_at_low=0.01, down_at_high=0.01)
     device = replace(preset("pcm").device, pulsed_update=PulsedUpdate(step=step, cycle_relative_std=0.5))
-    assert pulse_response(device, each=1).shape == (2 * POINTS + 1, TRACES)
+    assert pulse_response(device, each=1).shape == (2 * POINTS + 1, DEVICES_DRAWN)
     plot_preset(Preset(name="own", device=device, source="measured", note="all three panels"), tmp_path / "own.png")
     assert (tmp_path / "own.png").read_bytes()[:8] == PNG
 
@@ -201,3 +227,33 @@ def test_a_clamped_node_stands_at_its_limit_at_the_reference_current(name: str) 
     # Elsewhere it is off by a few n V_t.
     n_vt = model.thermal_voltage_v(300.15)
     assert 1.0 < np.max(np.abs(node - np.clip(pull, 0.0, 1.0))) / n_vt < 6.0
+
+
+def test_the_staircase_drawn_is_that_of_the_converter() -> None:
+    # 5 bits: 31 levels, one each 1/15 of the full scale, thresholds half way between.
+    level = np.array([-2.0, -0.034, -0.033, 0.0, 0.033, 0.034, 1.2])
+    adc = converter_preset("neurosim").converters.output
+    np.testing.assert_allclose(15 * transfer(adc, level)[:, 0], [-15, -1, 0, 0, 0, 1, 15], atol=1e-12)
+    np.testing.assert_array_equal(transfer(Adc(), level)[:, 0], level)
+    # Noise of 0.06 / 12 of the full scale: the band is the staircase of the level so much higher.
+    adc, fine = converter_preset("aihwkit-io").converters.output, np.linspace(-0.02, 0.02, 401)
+    np.testing.assert_array_equal(transfer(adc, fine, noise=1.0), transfer(adc, fine + 0.005))
+    assert not np.array_equal(transfer(adc, fine, noise=1.0), transfer(adc, fine))
+
+
+def test_converters_that_differ_are_each_drawn(tmp_path: Path) -> None:
+    errors = ConverterErrors(
+        noise_relative_std=0.01, gain_relative_std=0.02, linearity=UnitElementMismatch(relative_std=0.1)
+    )
+    adc, level = Adc(bits=6, channels_per_converter=2, errors=errors), np.linspace(-1, 1, 301)
+    traces = transfer(adc, level)
+    assert traces.shape == (301, TRACES)
+    assert all(not np.array_equal(traces[:, 0], other) for other in traces[:, 1:].T)
+    plots = []
+    for name, linearity in (("plain", None), ("curved", InlCurve(inl_lsb=(0.0, 0.5, 0.0)))):
+        made = Adc(bits=6, errors=ConverterErrors(noise_relative_std=0.01, linearity=linearity))
+        plots.append(tmp_path / f"{name}.png")
+        entry = ConverterPreset(name=name, converters=Converters(output=made), source="measured", note="own")
+        plot_converter_preset(entry, plots[-1])
+    widths = [int.from_bytes(path.read_bytes()[16:20], "big") for path in plots]  # of a PNG's header
+    assert widths == [3 * 540, 4 * 540]  # nonlinearity has a panel where there is any

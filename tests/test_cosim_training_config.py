@@ -43,7 +43,7 @@ from cosim.training.config import (
 from cosim.training.config_file import config_from_json, format_path, load_config
 from cosim.training.device_sections import DevicesSection, PulseKind, PulsesSection, VerifySection
 from cosim.training.network import list_analog_blocks
-from cosim.training.nonideality_sections import NeuronsSection, SourcesSection
+from cosim.training.nonideality_sections import NeuronsSection, SourcesSection, WiresSection
 from cosim.training.setup import set_up
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "digits.toml"
@@ -323,7 +323,7 @@ def test_the_reference_has_every_key_with_its_default() -> None:
     assert commented.findall(text) == COMMENTED
     tables = tomllib.loads(commented.sub("", text))
     fields, written = list_fields(Config), list_written(tables)
-    assert len(fields) == 34
+    assert len(fields) == 35
     for model, keys in fields.items():
         alternatives = set(ALTERNATIVES.get(model.__name__, ()))
         for one in alternatives or {""}:
@@ -338,7 +338,7 @@ def test_the_reference_has_every_key_with_its_default() -> None:
     config = load_config(ALL_KEYS)
     # TOML has no word for their default.
     shown: dict[str, Any] = {"converters": {"current"}, "data": {"train_size", "test_size"}, "hopfield": {"tolerance"}}
-    shown |= {"devices": True, "neurons": True, "sources": True}
+    shown |= {"devices": True, "neurons": True, "sources": True, "wires": True}
     assert config.model_dump(exclude=shown) == Config(network=config.network).model_dump(exclude=shown)
     assert config.devices is not None
     own = {"write", "verify", "pulses"}  # shown with another value, or with a table that is left out by default
@@ -346,6 +346,7 @@ def test_the_reference_has_every_key_with_its_default() -> None:
     pulses = PulsesSection(kind=PulseKind.LINEAR, up_step=1e-3, down_step=1e-3)
     assert (config.devices.verify, config.devices.pulses) == (VerifySection(), pulses)
     assert (config.neurons, config.sources) == (NeuronsSection(), SourcesSection())
+    assert config.wires == WiresSection(row_ohm=1.0, column_ohm=1.0)
     for stage in config.network.stages:
         layers = getattr(stage, "layers", ())
         convolutions = [layer.conv for layer in layers if layer.conv is not None]

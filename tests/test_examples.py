@@ -6,16 +6,22 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from circuits.devices import preset_names
 from cosim.cli import main
+from cosim.converters import converter_preset_names
+from cosim.sweeps.sweep_file import load_sweep
+from cosim.training.config_file import config_from_json
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DIGITS = tomllib.loads((ROOT / "examples" / "digits.toml").read_text(encoding="utf-8"))
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
 
 
@@ -115,12 +121,36 @@ def test_every_example_is_run_here_short_and_safe_to_import_in_a_spawned_worker(
         assert not re.search(r"import _|\b\w+\._[a-z]", text), "public names only"
 
 
+def snippets(kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
 @pytest.mark.ngspice
-def test_readme_snippet(tmp_path: Path) -> None:
-    (snippet,) = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+@pytest.mark.parametrize("snippet", snippets("python"), ids=["six lines", "devices"])
+def test_readme_snippet(tmp_path: Path, snippet: str) -> None:
     (line,) = run_python("-c", snippet, folder=tmp_path)
     announced = re.findall(r"^print\(.*#(.*)$", snippet, re.MULTILINE)[0]
     assert [round(number, 5) for number in numbers(line)] == numbers(announced)
+
+
+def test_readme_tables_load_and_a_readme_sweep_is_one(tmp_path: Path) -> None:
+    kinds = []
+    for text in snippets("toml"):
+        tables = tomllib.loads(text)
+        if "do" in tables:
+            (tmp_path / "sweep.toml").write_text(text, encoding="utf-8")
+            kinds.append(load_sweep(tmp_path / "sweep.toml").do.value)
+        else:
+            config = config_from_json({**DIGITS, **tables}, "README.md")
+            kinds += sorted(tables.keys() - {"temperature_k"})
+            assert set(config.effects) == tables.keys() - {"converters"}
+    assert kinds == ["converters", "devices", "neurons", "sources", "devices", "evaluate"]
+
+
+def test_readme_presets_are_there_and_all_device_presets_are_named() -> None:
+    assert [name for name in preset_names() if f"`{name}`" not in README] == []
+    for name in re.findall(r'^preset = "([\w-]+)"', README, re.MULTILINE):
+        assert name in (*preset_names(), *converter_preset_names())
 
 
 def test_readme_names_targets_of_the_makefile() -> None:

@@ -4,5 +4,6 @@ from .base import AbstractProgram, AbstractReduction
 from .chain import Chain
 from .folding import Folding, fold
 from .mirror import Mirror, mirror
+from .ports import Ports, ports
 
-__all__ = ["AbstractProgram", "AbstractReduction", "Chain", "Folding", "Mirror", "fold", "mirror"]
+__all__ = ["AbstractProgram", "AbstractReduction", "Chain", "Folding", "Mirror", "Ports", "fold", "mirror", "ports"]

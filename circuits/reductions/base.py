@@ -40,6 +40,10 @@ class AbstractProgram(ABC):
             [batch, n_nodes] V.
         """
 
+    def expand_ports(self, drives: Floats, voltage_v: Floats) -> Floats:
+        """Return what `expand` does, but for what costs time: voltages inside of a port reduction are NaN."""
+        return self.expand(drives, voltage_v)
+
     @abstractmethod
     def restrict(self, voltage_v: Floats) -> Floats:
         """Return the reduced circuit's node voltages for the full circuit's, the inverse of `expand`."""

@@ -33,6 +33,10 @@ class ChainProgram(AbstractProgram):
         """Expand in the opposite order."""
         return self.first.expand(drives, self.second.expand(self.first.drives(drives), voltage_v))
 
+    def expand_ports(self, drives: Floats, voltage_v: Floats) -> Floats:
+        """Expand in the opposite order, but for the inside of a port reduction."""
+        return self.first.expand_ports(drives, self.second.expand_ports(self.first.drives(drives), voltage_v))
+
     def restrict(self, voltage_v: Floats) -> Floats:
         """Restrict twice."""
         return self.second.restrict(self.first.restrict(voltage_v))

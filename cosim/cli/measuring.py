@@ -70,9 +70,10 @@ def relaxation(sizes: str | None, json_file: str | None) -> None:
 @click.option("--out", type=FOLDER, metavar="DIR", help="Folder that gets a NAME.png each, made if missing.")
 @JSON_OPTION
 def presets(*, names: Sequence[str], out: Path | None, json_file: str | None) -> None:
-    """List presets of devices and diodes, all or those of a NAME: numbers, what is modelled, source; --out draws them.
+    """List presets of devices, diodes and converters, all or those of a NAME; --out draws them.
 
-    With a NAME the source comes with a note on what was inferred or left out.
+    Each comes with its numbers, what is modelled and the source; those of a NAME with a note on what was inferred or
+    left out, too.
     """
     from ..studies.presets import list_presets
 

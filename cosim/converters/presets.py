@@ -64,16 +64,18 @@ def _presets() -> tuple[ConverterPreset, ...]:
         ConverterPreset(
             name="aihwkit-hwa",
             converters=_everywhere(Dac(bits=8), _noisy_adc(8, noise=0.04, bound=10.0)),
-            source="aihwkit 1.1.0, preset for hardware-aware training: inputs and outputs of 8 bits, out_bound 10, "
-            "out_noise 0.04",
-            note=f"Noise is 0.04 / 10 of the full scale. {EVERYWHERE}",
+            source="aihwkit, simulator/presets/inference.py, StandardHWATrainingPreset: inp_res and out_res 254 steps, "
+            "that is 2^8 - 2, out_bound 10, out_noise 0.04",
+            note="Noise is 0.04 / 10 of the full scale. Its read noise of the weights and its IR drop are no "
+            f"converter's: left out. {EVERYWHERE}",
         ),
         ConverterPreset(
             name="neurosim",
             converters=_everywhere(Dac(), Adc(bits=5, channels_per_converter=8)),
-            source="DNN+NeuroSim V2.1: ADCprecision 5, numColMuxed 8",
-            note="Eight columns take turns at one ADC. Inputs there come bit by bit, without a DAC: ideal here. "
-            "Mismatch and noise left out: it gives no numbers.",
+            source="DNN+NeuroSim V2.1, Training_pytorch: train.py, --ADCprecision 5 by default; NeuroSIM/Param.cpp, "
+            "numColMuxed 8",
+            note="Eight columns take turns at one ADC. Its estimate of area and energy has 64 levels, 6 bits. Inputs "
+            "there come bit by bit, without a DAC: ideal here. Mismatch and noise left out: it gives no numbers.",
         ),
     )
 

@@ -2,6 +2,8 @@
 
 Everything is done on a copy of the network in float64 with ideal converters and its digital stages in eval mode.
 Devices at an edge of their window are moved inside by a thousandth of it, so that finite differences have both sides.
+Devices, if the network has any, hold what weights ask for, and sources have no errors of gain: what devices, sources
+and converters then do to the gradients is the last column, in which no limit is set.
 """
 
 import math
@@ -31,13 +33,14 @@ from ..threads import one_thread
 from ..training.config import Config, GradientKind
 from ..training.config_file import load_config
 from ..training.data import with_data
+from ..training.device_window import in_device_window
 from ..training.run_folder import RunFolder
 from ..training.setup import load_run, set_up
 from ..training.start import complete_tables
 from ..training.trainer import LOSSES, Loss
 from ..twin import twin
 from .gradcheck_plot import plot_gradcheck
-from .gradient_probe import GradientProbe, off_the_edges, with_beta, with_hopfield_gradient
+from .gradient_probe import GradientProbe, off_the_edges, with_beta, with_devices_as_asked, with_hopfield_gradient
 
 COSINE_LIMIT = 0.9999
 NORM_LIMIT = 1e-3
@@ -76,7 +79,7 @@ class TensorCheck:
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConverterEffect:
-    """What the network's own converters do to one gradient tensor (newton); not part of pass or fail."""
+    """What the network's own converters and devices do to one gradient tensor (newton); not part of pass or fail."""
 
     block: str
     tensor: str
@@ -92,7 +95,7 @@ class GradcheckReport:
 
     Args:
         tensors: every parameter tensor and block input in each simulator.
-        converter_effect: the same with converters on.
+        converter_effect: the same with converters on, and devices and sources as made.
         beta: nudge used.
         plot: the bar plot, where one was asked for.
     """
@@ -122,7 +125,7 @@ class GradcheckReport:
     def table(self) -> Table:
         """Return the report as a table for a terminal: the worse of both references, in each simulator."""
         title = f"gradients at beta = {self.beta:g}: {'pass' if self.passed else 'FAIL'}"
-        caption = "worse of implicit differentiation and finite differences; last: cosine with converters on"
+        caption = "worse of implicit differentiation and finite differences; last: cosine with converters, devices on"
         table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
         simulators = list(dict.fromkeys(c.simulator for c in self.tensors))
         table.add_column("tensor", overflow="fold")
@@ -180,7 +183,7 @@ def gradcheck(
         )
     if config.gradient is GradientKind.BACKPROP:
         raise ConfigError(f'{target}: gradient = "backprop" puts tanh layers in place of the circuits; none to check')
-    setup = load_run(target, newton, config=config) if is_run else set_up(config, newton)
+    setup = load_run(target, newton, config=config) if is_run else set_up(in_device_window(config), newton)
     folder = out if out is not None else (target if is_run else None)
     if folder is not None:
         make_folder(folder)
@@ -227,9 +230,9 @@ def check_network(
     Returns:
         the report, without a plot.
     """
-    network, ideal = off_the_edges(network), Converters.ideal()
+    made, ideal = with_hopfield_gradient(off_the_edges(network), HopfieldGradient.EP), Converters.ideal()
+    network = with_devices_as_asked(made)
     unrolled = with_hopfield_gradient(network, HopfieldGradient.ID)
-    network = with_hopfield_gradient(network, HopfieldGradient.EP)
     exact = GradientProbe(twin(unrolled, simulator=newton, gradient=Gradient.IMPLICIT, converters=ideal), x, y, loss_of)
     reference = exact.gradients()
     generator = np.random.default_rng(seed)
@@ -253,7 +256,7 @@ def check_network(
                     norm_ratio_fd=norm_fd,
                 )
             )
-    real = GradientProbe(twin(network, simulator=newton, gradient=Gradient.EP), x, y, loss_of).gradients()
+    real = GradientProbe(twin(made, simulator=newton, gradient=Gradient.EP), x, y, loss_of).gradients()
     effects = [
         ConverterEffect(
             block=block,

@@ -36,6 +36,20 @@ def off_the_edges(network: nn.Module) -> nn.Module:
     return copied
 
 
+def with_devices_as_asked(network: nn.Module) -> nn.Module:
+    """Return a copy whose devices hold what weights ask for, so that differences by a weight are of the circuit.
+
+    Levels make a loss a staircase in the weights, and each write may draw an error of its own; what is in the circuit
+    itself stays: see `NonIdealities.as_asked`.
+    """
+
+    def change(block: AnalogBlock) -> AnalogBlock:
+        made = block.nonidealities
+        return block.configured(nonidealities=None if made is None else made.as_asked)
+
+    return replace_blocks(network, change)
+
+
 def with_beta(network: nn.Module, beta: float) -> nn.Module:
     """Return a copy whose blocks, hopfield ones too, are nudged by another beta, every other setting as it is."""
     copied = replace_blocks(network, lambda block: block.configured(settings=replace(block.settings, beta=beta)))

@@ -14,11 +14,13 @@ from circuits.devices import Preset, preset, preset_names
 from circuits.diode_presets import DiodePreset, diode_preset, diode_preset_names
 from circuits.nearest_names import nearest_names_hint
 
+from ..converters import ConverterErrors, ConverterPreset, converter_preset, converter_preset_names
 from ..files import make_folder
+from .converter_plots import format_bits, plot_converter_preset
 from .diode_plots import plot_diode_preset
 from .preset_plots import plot_preset
 
-KINDS = {"device": "Devices", "diode": "Diodes"}
+KINDS = {"device": "Devices", "diode": "Diodes", "converter": "Converters"}
 
 
 @final
@@ -71,7 +73,7 @@ class PresetList:
             for heading in ("preset", "numbers"):
                 table.add_column(heading, no_wrap=True)
             table.add_column("models", max_width=12)
-            table.add_column("source", ratio=1)
+            table.add_column("source", ratio=1, overflow="fold")
             for entry in entries:
                 source = f"{entry.source}\n\n{entry.note}" if notes else entry.source
                 table.add_row(entry.name, entry.numbers, "\n".join(entry.models), source)
@@ -125,7 +127,8 @@ def _all_presets() -> tuple[ListedPreset, ...]:
     """Return the presets of every kind."""
     devices = (_listed_device(preset(name)) for name in preset_names())
     diodes = (_listed_diode(diode_preset(name)) for name in diode_preset_names())
-    return (*devices, *diodes)
+    converters = (_listed_converter(converter_preset(name)) for name in converter_preset_names())
+    return (*devices, *diodes, *converters)
 
 
 def _listed_device(entry: Preset) -> ListedPreset:
@@ -163,4 +166,33 @@ def _listed_diode(entry: DiodePreset) -> ListedPreset:
         note=entry.note,
         values=numbers,
         draw=partial(plot_diode_preset, entry),
+    )
+
+
+def _listed_converter(entry: ConverterPreset) -> ListedPreset:
+    """Put a set of converters into words: that of inputs and that of outputs stand for all."""
+    dac, adc = entry.converters.input, entry.converters.output
+    errors = adc.errors or ConverterErrors()
+    numbers = f"DAC {format_bits(dac)}\nADC {format_bits(adc)}"
+    if errors.noise_relative_std is not None:
+        numbers += f"\nnoise {errors.noise_relative_std:g}"
+    modelled = {
+        "resolution": adc.bits is not None,
+        "noise": errors.noise_relative_std is not None,
+        "sharing": adc.channels_per_converter > 1,
+    }
+    return ListedPreset(
+        name=entry.name,
+        kind="converter",
+        numbers=numbers,
+        models=tuple(word for word, is_on in modelled.items() if is_on),
+        source=entry.source,
+        note=entry.note,
+        values={
+            "dac_bits": dac.bits,
+            "adc_bits": adc.bits,
+            "adc_noise_relative_std": errors.noise_relative_std,
+            "channels_per_adc": adc.channels_per_converter,
+        },
+        draw=partial(plot_converter_preset, entry),
     )

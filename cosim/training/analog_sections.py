@@ -4,25 +4,39 @@ Inside a stage numbers are dimensionless, in units of its `v_unit_v` and `g_unit
 """
 
 import math
+from dataclasses import fields, replace
 from typing import Annotated, Any, Literal, final
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from circuits.diode import NOMINAL_TEMPERATURE_K
+from circuits.diode import NOMINAL_TEMPERATURE_K, DiodeModel
+from circuits.diode_presets import diode_preset
 from circuits.energy_block import Drive, Polarity
 
 from ..phase_settings import DifferenceRead, NudgeScaling, Nudging, ParameterRead
-from .section import READ_LOOSELY, Count, Margin, Name, NotNegative, Positive, Section
+from .section import OFF, READ_LOOSELY, AsWritten, Count, Margin, Name, NotNegative, Positive, Section, known_by
 
 
 @final
-class DiodeSection(Section):
-    """The clamp diodes: a level-1 SPICE model and the current at which the clamp holds its limit exactly."""
+class DiodeSection(AsWritten):
+    """The clamp diodes: a level-1 SPICE model and the current at which the clamp holds its limit exactly.
 
+    What is written of the model wins over the preset, key by key.
+    """
+
+    preset: Annotated[str | None, known_by(diode_preset), OFF] = None
     saturation_current_a: Positive = 1e-14
     emission_coefficient: Positive = 1.0
     series_resistance_ohm: NotNegative = 0.0
+    activation_energy_ev: Positive = 1.11
+    saturation_exponent: float = 3.0
     reference_current_a: Positive = 1e-5
+
+    def model(self) -> DiodeModel:
+        """Return the diode."""
+        base = DiodeModel() if self.preset is None else diode_preset(self.preset).model
+        written = [field.name for field in fields(DiodeModel) if field.name in self.model_fields_set]
+        return replace(base, **{name: getattr(self, name) for name in written})
 
 
 @final

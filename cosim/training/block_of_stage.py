@@ -4,7 +4,7 @@ from math import prod
 
 from circuits.clamp import Clamp
 from circuits.convolution import Convolution
-from circuits.diode import K_OVER_Q_V_PER_K, DiodeModel
+from circuits.diode import K_OVER_Q_V_PER_K
 from circuits.energy_block import Drive, EnergyBlock, NodeLayer
 from circuits.errors import CircuitError
 from digital.stages import Shape
@@ -101,8 +101,9 @@ def _node_layer(stage: AnalogStage, layer: NodeLayerSection, before: Shape | Non
 
 def _clamp(stage: AnalogStage, limits: tuple[float, float]) -> Clamp:
     low_v, high_v = (limit * stage.v_unit_v for limit in limits)
-    diode = DiodeModel(**stage.diode.model_dump(exclude={"reference_current_a"}))
-    return Clamp(low_v=low_v, high_v=high_v, diode=diode, reference_current_a=stage.diode.reference_current_a)
+    return Clamp(
+        low_v=low_v, high_v=high_v, diode=stage.diode.model(), reference_current_a=stage.diode.reference_current_a
+    )
 
 
 def _convolution(section: ConvLayerSection, before: Shape, where: str) -> Convolution:

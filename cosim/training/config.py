@@ -23,7 +23,7 @@ from .analog_sections import (
 )
 from .circuit_section import CircuitSection, StartSection
 from .converter_sections import CalibrationKind, ConverterSection, ConvertersSection
-from .device_sections import OFF, DevicesSection
+from .device_sections import DevicesSection
 from .digital_sections import (
     AveragePoolStage,
     BatchNormStage,
@@ -47,7 +47,7 @@ from .hopfield_sections import (
     HopfieldStage,
     LastLayerKind,
 )
-from .nonideality_sections import EFFECTS, NeuronsSection, SourcesSection, made_of
+from .nonideality_sections import EFFECTS, NeuronsSection, SourcesSection, WiresSection, made_of
 from .run_sections import (
     DataSection,
     DatasetKind,
@@ -59,7 +59,7 @@ from .run_sections import (
     SimulatorSection,
     TrainingSection,
 )
-from .section import READ_LOOSELY, Positive, Section
+from .section import OFF, READ_LOOSELY, Positive, Section
 
 __all__ = [
     "AnalogStage",
@@ -108,6 +108,7 @@ __all__ = [
     "StartSection",
     "TanhStage",
     "TrainingSection",
+    "WiresSection",
 ]
 
 
@@ -167,6 +168,7 @@ class Config(Section):
     devices: DevicesSection | None = None
     neurons: NeuronsSection | None = None
     sources: SourcesSection | None = None
+    wires: WiresSection | None = None
     temperature_k: Annotated[Positive | None, OFF] = None
     training: TrainingSection = TrainingSection()
     start: StartSection | None = None

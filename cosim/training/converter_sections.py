@@ -4,16 +4,9 @@ What is written of a converter wins over the preset, key by key; so a file is sa
 """
 
 from enum import Enum
-from typing import Annotated, Any, final
+from typing import Annotated, Any, ClassVar, final
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    SerializationInfo,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from ..converters import (
     RANGE_DECAY,
@@ -32,10 +25,8 @@ from ..converters import (
     converter_preset,
 )
 from ..errors import BlockError
-from .section import READ_LOOSELY, Count, NotNegative, Positive, Section, Seed, none_for
+from .section import OFF, READ_LOOSELY, AsWritten, Count, NotNegative, Positive, Section, Seed, known_by, none_for
 
-OFF = none_for("off")
-WORDS = {"bits": "ideal", "full_scale": "data"}  # that stand for None; "off" does for all others
 ERRORS = ("gain_error", "offset_error", "gain_relative_std", "offset_relative_std", "noise_relative_std")
 CROSSINGS = ("input", "output", "nudge", "phase", "current")
 
@@ -49,8 +40,10 @@ class CalibrationKind(Enum):
 
 
 @final
-class ConverterSection(Section):
+class ConverterSection(AsWritten):
     """One converter: bits or "ideal"; full scale in units, or "data" to range it from what passes; its errors."""
+
+    words_for_none: ClassVar = {"bits": "ideal", "full_scale": "data"}
 
     bits: Annotated[Annotated[int, Field(ge=1, le=32)] | None, none_for("ideal")] = None
     full_scale: Annotated[Positive | None, none_for("data")] = None
@@ -69,12 +62,6 @@ class ConverterSection(Section):
     unit_elements: Annotated[Elements, READ_LOOSELY] = Elements.BINARY
     channels_per_converter: Count = 1
 
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_what_is_not_written(cls, table: Any) -> Any:
-        """Leave out null, which JSON has for what TOML leaves out."""
-        return {key: value for key, value in table.items() if value is not None} if isinstance(table, dict) else table
-
     @model_validator(mode="after")
     def _check(self) -> "ConverterSection":
         for key, kind in (("percent", CalibrationKind.PERCENTILE), ("std_multiple", CalibrationKind.MOVING_AVERAGE)):
@@ -87,15 +74,6 @@ class ConverterSection(Section):
         if self.inl_lsb is not None and self.unit_element_relative_std is not None:
             raise ValueError("inl_lsb gives the curve that unit_element_relative_std would draw; leave one of them out")
         return self
-
-    @model_serializer(mode="wrap")
-    def _as_written(self, serialise: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
-        """Write only what was written into JSON, so that a preset holds for the rest when it is read back."""
-        tables: dict[str, Any] = serialise(self)
-        if info.mode != "json":
-            return tables
-        written = {key: value for key, value in tables.items() if key in self.model_fields_set}
-        return {key: WORDS.get(key, "off") if value is None else value for key, value in written.items()}
 
     def over(self, base: "ConverterSection") -> "ConverterSection":
         """Return this section with what it does not write as in another."""
@@ -139,21 +117,11 @@ class ConverterSection(Section):
         )
 
 
-def _check_preset(value: Any) -> Any:
-    """Refuse a name that is no preset, with the nearest ones."""
-    if isinstance(value, str):
-        try:
-            converter_preset(value)
-        except BlockError as error:
-            raise ValueError(str(error)) from None
-    return value
-
-
 @final
 class ConvertersSection(Section):
     """`[converters]`: DACs on inputs and nudges, ADCs on outputs, on the phases' voltages and source currents."""
 
-    preset: Annotated[str | None, BeforeValidator(_check_preset), OFF] = None
+    preset: Annotated[str | None, known_by(converter_preset), OFF] = None
     seed: Seed = 0
     noise_draw: Annotated[NoiseDraw, READ_LOOSELY] = NoiseDraw.ANEW
     input: ConverterSection = ConverterSection()

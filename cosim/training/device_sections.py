@@ -6,16 +6,9 @@ it was written.
 
 from dataclasses import replace
 from enum import Enum
-from typing import Annotated, Any, final
+from typing import Annotated, Any, ClassVar, final
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    SerializationInfo,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from circuits.crossbar_devices import CrossbarDevices, ReadDraw, Write
 from circuits.devices import (
@@ -43,9 +36,9 @@ from circuits.devices.pulsed_update import STANDARD_DEVIATIONS
 from circuits.diode import NOMINAL_TEMPERATURE_K
 from circuits.errors import CircuitError
 
-from .section import READ_LOOSELY, Count, NotNegative, Positive, Section, Seed, none_for
+from .section import OFF, READ_LOOSELY, AsWritten, Count, NotNegative, Positive, Section, Seed, known_by
 
-OFF = none_for("off")
+KNOWN = known_by(preset)
 Number = Annotated[float | None, OFF]
 Size = Annotated[NotNegative | None, OFF]
 Share = Annotated[Annotated[float, Field(ge=0, le=1)] | None, OFF]
@@ -128,25 +121,17 @@ class VerifySection(Section):
     by: Annotated[VerifyBy, READ_LOOSELY] = VerifyBy.WRITES
 
 
-def _check_preset(value: Any) -> Any:
-    """Refuse a name that is no preset, with the nearest ones."""
-    if isinstance(value, str):
-        try:
-            preset(value)
-        except CircuitError as error:
-            raise ValueError(str(error)) from None
-    return value
-
-
 @final
-class DevicesSection(Section):
+class DevicesSection(AsWritten):
     """`[devices]`: the kind of device, how it is written, and how long ago.
 
     Standard deviations are fractions: of the spread and of read noise of the conductance, of the programming error of
     g_max. Without g_min_s and g_max_s the window is the preset's, or the stage's own.
     """
 
-    preset: Annotated[str | None, BeforeValidator(_check_preset), OFF] = None
+    words_for_none: ClassVar = {"verify": None, "pulses": None}  # tables have no "off"
+
+    preset: Annotated[str | None, KNOWN, OFF] = None
     write: Annotated[Write, READ_LOOSELY] = Write.PROGRAM
     seed: Seed = 0
     time_s: Size = None
@@ -170,32 +155,18 @@ class DevicesSection(Section):
     temperature_reference_k: Positive = NOMINAL_TEMPERATURE_K
     pulses: PulsesSection | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_what_is_not_written(cls, table: Any) -> Any:
-        """Leave out null, which JSON has for what TOML leaves out."""
-        return {key: value for key, value in table.items() if value is not None} if isinstance(table, dict) else table
-
     @model_validator(mode="after")
     def _check(self) -> "DevicesSection":
         if (self.g_min_s is None) != (self.g_max_s is None):
             raise ValueError("g_min_s and g_max_s are the ends of one window; write both, or neither")
-        if self.drift_nu_std is not None and self.drift_nu is None:
-            raise ValueError("drift_nu_std is the spread of drift_nu; write that, too")
+        for key, main in _PARTS.items():
+            if key in self.model_fields_set and main not in self.model_fields_set:
+                raise ValueError(f"{key} is of {main}; write that, too, or leave both out")
         try:
             self.crossbar_devices(*(self.window_s or BLOCK_WINDOW_S))
         except CircuitError as error:
             raise ValueError(str(error)) from None
         return self
-
-    @model_serializer(mode="wrap")
-    def _as_written(self, serialise: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
-        """Write only what was written into JSON, so that a preset holds for the rest when it is read back."""
-        tables: dict[str, Any] = serialise(self)
-        if info.mode != "json":
-            return tables
-        written = {key: value for key, value in tables.items() if key in self.model_fields_set}
-        return {key: "off" if value is None else value for key, value in written.items() if key not in _TABLES or value}
 
     def is_written_as(self, other: "DevicesSection | None") -> bool:
         """Return whether devices hold what those of another section do; see `CrossbarDevices.is_written_as`."""
@@ -275,4 +246,10 @@ class DevicesSection(Section):
         }
 
 
-_TABLES = {"verify", "pulses"}  # which have no "off": they are left out
+# Keys that say more of an effect, by the key that switches it on; with "off" there, they may stay.
+_PARTS = {
+    "drift_nu_std": "drift_nu",
+    "drift_t_0_s": "drift_nu",
+    "spread_distribution": "spread_relative_std",
+    "temperature_reference_k": "temperature_per_k",
+}

@@ -12,7 +12,6 @@ from typing import final
 import torch
 from torch import nn
 
-from circuits.diode import DiodeModel
 from digital.errors import StageError
 from digital.ff_ebm import FfEbm
 from digital.stages import Shape
@@ -54,14 +53,13 @@ def programming_settings(section: CircuitSection, *, k_over_q_v_per_k: float) ->
         section: the table.
         k_over_q_v_per_k: V/K — as the simulator has it.
     """
-    diode = section.diode
     return ProgrammingSettings(
         g_min_s=section.g_min_s,
         g_max_s=section.g_max_s,
         v_unit_v=section.v_unit_v,
         g_unit_s=section.g_unit_s,
-        diode=DiodeModel(**diode.model_dump(exclude={"reference_current_a"})),
-        reference_current_a=diode.reference_current_a,
+        diode=section.diode.model(),
+        reference_current_a=section.diode.reference_current_a,
         temperature_k=section.temperature_k,
         k_over_q_v_per_k=k_over_q_v_per_k,
         out_of_window=section.window,

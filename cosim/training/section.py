@@ -1,8 +1,20 @@
 """What every table of a configuration file has in common, and the numbers and words that several hold."""
 
-from typing import Annotated, Any, Final
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from circuits.errors import TellegenError
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -22,6 +34,28 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+class AsWritten(Section):
+    """A table that something else may fill in, as a preset does: in JSON it holds only the keys that were written."""
+
+    words_for_none: ClassVar[Mapping[str, str | None]] = {}  # by key: "off" for all others; None leaves the key out
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_what_is_not_written(cls, table: Any) -> Any:
+        """Leave out null, which JSON has for what TOML leaves out."""
+        return {key: value for key, value in table.items() if value is not None} if isinstance(table, dict) else table
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, serialise: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        """Write only what was written into JSON, so that a preset holds for the rest when it is read back."""
+        tables: dict[str, Any] = serialise(self)
+        if info.mode != "json":
+            return tables
+        written = {key: value for key, value in tables.items() if key in self.model_fields_set}
+        spelt = {key: self.words_for_none.get(key, "off") if value is None else value for key, value in written.items()}
+        return {key: value for key, value in spelt.items() if value is not None}
+
+
 def none_for(word: str) -> BeforeValidator:
     """Read a word as None, which TOML cannot spell."""
 
@@ -29,3 +63,20 @@ def none_for(word: str) -> BeforeValidator:
         return None if value == word else value
 
     return BeforeValidator(replace)
+
+
+OFF: Final = none_for("off")
+
+
+def known_by(look_up: Callable[[str], object]) -> BeforeValidator:
+    """Refuse a name that a look-up does not know, in its words: with the nearest ones."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, str):
+            try:
+                look_up(value)
+            except TellegenError as error:
+                raise ValueError(str(error)) from None
+        return value
+
+    return BeforeValidator(check)

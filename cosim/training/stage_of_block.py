@@ -1,7 +1,7 @@
 """From an energy block to the analog stage of a configuration that builds it: the inverse of `block_of_stage`."""
 
 import math
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Final
 
 from pydantic import ValidationError
@@ -23,7 +23,7 @@ def analog_stage(block: EnergyBlock) -> AnalogStage:
 
     Raises:
         ConfigError: for what a stage cannot say: clamps that differ in their diodes or reference current, another
-            temperature law of theirs or junction conductance than ngspice's, or a name that is none in a file.
+            junction conductance than ngspice's, or a name that is none in a file.
     """
     where = f"block '{block.name}'"
     if block.gmin_s != GMIN_S:
@@ -79,19 +79,7 @@ def _diode(block: EnergyBlock, where: str) -> DiodeSection:
                 f"{where}: its clamps differ in their diodes or reference currents; a stage has one diode table for "
                 "all of its layers"
             )
-    diode, default = first.diode, DiodeModel()
-    for name in ("activation_energy_ev", "saturation_exponent"):
-        if getattr(diode, name) != getattr(default, name):
-            raise ConfigError(
-                f"{where}: {name} = {getattr(diode, name):g} of its diodes has no key in a configuration; leave it at "
-                f"{getattr(default, name):g}"
-            )
-    return DiodeSection(
-        saturation_current_a=diode.saturation_current_a,
-        emission_coefficient=diode.emission_coefficient,
-        series_resistance_ohm=diode.series_resistance_ohm,
-        reference_current_a=first.reference_current_a,
-    )
+    return DiodeSection(**asdict(first.diode), reference_current_a=first.reference_current_a)
 
 
 def _made_of(clamp: Clamp) -> tuple[DiodeModel, float]:
