@@ -144,7 +144,7 @@ def test_readme_tables_load_and_a_readme_sweep_is_one(tmp_path: Path) -> None:
             config = config_from_json({**DIGITS, **tables}, "README.md")
             kinds += sorted(tables.keys() - {"temperature_k"})
             assert set(config.effects) == tables.keys() - {"converters"}
-    assert kinds == ["converters", "devices", "neurons", "sources", "devices", "evaluate"]
+    assert kinds == ["converters", "devices", "neurons", "sources", "wires", "devices", "evaluate"]
 
 
 def test_readme_presets_are_there_and_all_device_presets_are_named() -> None:
