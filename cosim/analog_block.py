@@ -117,7 +117,7 @@ class AnalogBlock(nn.Module):
             register_devices(self, self._devices)
         self._phases = Phases(
             self.circuit,
-            Relaxation(self.circuit.circuit, self.circuit.image, simulator, self.relaxation_options),
+            Relaxation.of_block(self.circuit, simulator, self.relaxation_options),
             self.settings,
             self.converters,
             state,

@@ -1,4 +1,4 @@
-"""badcrossbar without what importing it does to the process: a root logger, and a warning for want of plots."""
+"""badcrossbar without what its import does to the process: a root logger, and a warning that it cannot plot."""
 
 from __future__ import annotations
 

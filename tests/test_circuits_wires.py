@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from badcrossbar_solver import badcrossbar_solution
@@ -230,8 +232,6 @@ def grounded_crossbar(n: int, wires: Wires) -> BlockCircuit:
         voltage_v=np.zeros(len(v) + n),
         driven=np.arange(len(v) + n) < len(v),
     )
-    from dataclasses import replace
-
     return replace(built, circuit=replace(built.circuit, voltage_sources=sources))
 
 

@@ -383,7 +383,7 @@ def test_ep_approaches_implicit_differentiation_like_beta_squared() -> None:
 
 def module(monkeypatch: pytest.MonkeyPatch, drawn: RandomBlock, **options) -> AnalogBlock:
     """Return the torch module of a block, around its cubic circuit."""
-    monkeypatch.setattr("cosim.analog_block.build", lambda _block, *_args, **_kwargs: drawn.built)
+    monkeypatch.setattr("cosim.analog_block.fabricate", lambda _block, *_args, **_kwargs: drawn.built)
     return analog(drawn, **options)
 
 

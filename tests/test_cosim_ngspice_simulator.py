@@ -66,7 +66,9 @@ def test_streamed_newton_and_the_plain_program_agree(polarity: Polarity, drive: 
     # The unreduced text deck, in a process that shares nothing with the library.
     decks = (circuit.with_conductances(drawn.conductance_s).with_drives(row) for row in drawn.drives)
     program = np.stack([solve_standalone(lower(deck)[0])[0] for deck in decks])
-    full, folded, mirrored = (relax(drawn, NgspiceSimulator(), reduce) for reduce in Reduce)
+    full, folded, mirrored = (
+        relax(drawn, NgspiceSimulator(), reduce) for reduce in (Reduce.NONE, Reduce.FOLD, Reduce.MIRROR)
+    )
     np.testing.assert_allclose(program, newton.voltage_v, atol=1e-8, rtol=0)
     for point in (full, folded, mirrored):
         assert point.converged.all()

@@ -16,6 +16,7 @@ from .block_summary import BlockSummary, list_blocks
 from .checkpoints import FILE_NAMES
 from .config import AnalogStage, Config, ConvStage, GradientKind, HopfieldStage, LinearStage, ModuleStage
 from .configured_blocks import configured_blocks, has_convolution
+from .effect_texts import describe_effects
 from .run_contents import RunContents, Shapes, read_contents
 from .run_folder import Metrics
 
@@ -88,6 +89,7 @@ class RunSummary:
             "epochs": None if c.config is None else c.config.training.epochs,
             "start": None if c.config is None or c.config.start is None else c.config.start.run,
             "data": None if c.config is None else c.config.data.name.value,
+            "effects": None if c.config is None else describe_effects(c.config),
             "gradient": None if c.config is None else c.config.gradient.value,
             "simulator": None if c.config is None else _simulator(c.config),
             "best": self.best,
@@ -135,6 +137,7 @@ class RunSummary:
                 else f", {_count(result, 'n_train')} images and {_count(result, 'n_test')} held out"
             )
             facts += [("data", f"{config.data.name.value}{images}"), ("network", _describe_stages(config))]
+            facts += [("as made", text) for text in describe_effects(config)]
             facts.append(("training", _describe_training(config)))
             if config.start is not None:
                 facts.append(("began with", f"{config.start.run}, its {config.start.checkpoint} checkpoint"))
