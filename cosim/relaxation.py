@@ -4,7 +4,6 @@ Reductions and sessions belong to the topology, programs to the parameter set; a
 """
 
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import Self, final
 
 import numpy as np
@@ -20,6 +19,7 @@ from netlists.lowering import lower
 from netlists.netlist import SolverOptions
 
 from .errors import SimulationError
+from .reduce import Reduce
 from .simulators.base import (
     AbstractSession,
     AbstractSimulator,
@@ -31,13 +31,7 @@ from .simulators.base import (
 from .simulators.newton import NewtonSimulator
 
 
-class Reduce(Enum):
-    """How far a circuit may be reduced; each reduction still switches itself off where it is not exact."""
-
-    NONE = "none"  # every device in the deck
-    FOLD = "fold"  # ideal voltage-driven rows become Norton currents
-    PORTS = "ports"  # and wires become conductances between the nets that they join
-    MIRROR = "mirror"  # and matched p/n halves are solved once
+__all__ = ["Reduce", "Relaxation", "RelaxationOptions"]
 
 
 @final

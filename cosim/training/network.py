@@ -38,6 +38,7 @@ from ..analog_block import AnalogBlock, Gradient
 from ..errors import ConfigError
 from ..phase_settings import PhaseSettings
 from ..reading import Counters
+from ..relaxation import RelaxationOptions
 from ..simulators.base import AbstractSimulator
 from .analog_sections import AnalogStage
 from .block_of_stage import energy_block
@@ -130,6 +131,7 @@ def _energy_module(
             converters=config.converters.made(),
             gradient=Gradient(config.gradient.value),
             generator=generator,
+            relaxation=RelaxationOptions(reduce=config.simulator.reduce),
             nonidealities=config.nonidealities(block),
         )
     except CircuitError as error:

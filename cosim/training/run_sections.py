@@ -5,6 +5,7 @@ from typing import Annotated, final
 
 from pydantic import Field, model_validator
 
+from ..reduce import Reduce
 from .section import READ_LOOSELY, Count, Device, Margin, NotNegative, Positive, Section, Seed
 
 
@@ -83,7 +84,7 @@ class DataSection(Section):
 
 @final
 class SimulatorSection(Section):
-    """`[simulator]`: which one, and how it runs.
+    """`[simulator]`: which one, how far it may reduce circuits, and how it runs.
 
     `device` is newton's: "cpu", "cuda" or "cuda:1". The others are ngspice's: worker processes (0: in this process),
     the time a chunk may take, the samples of one, which are part of the result's last bits, and the address of a Dask
@@ -91,6 +92,7 @@ class SimulatorSection(Section):
     """
 
     name: Annotated[SimulatorKind, READ_LOOSELY] = SimulatorKind.NEWTON
+    reduce: Annotated[Reduce, READ_LOOSELY] = Reduce.MIRROR
     device: Device = "cpu"
     workers: Annotated[int, Field(ge=0, le=256)] = 0
     timeout_s: Positive = 300.0
