@@ -30,7 +30,6 @@ from .simulators.base import (
 )
 from .simulators.newton import NewtonSimulator
 
-
 __all__ = ["Reduce", "Relaxation", "RelaxationOptions"]
 
 
