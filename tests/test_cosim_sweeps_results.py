@@ -338,3 +338,25 @@ def test_evaluated_devices_are_the_same_chips_for_every_value_of_an_axis(place: 
     assert {loss[0.0, beta, k] for beta in (0.005, 0.05) for k in range(3)} == {evaluate(place / "run").test_loss}
     assert len({loss[0.4, 0.005, k] for k in range(3)}) == 3
     assert all(loss[0.4, 0.005, k] == loss[0.4, 0.05, k] for k in range(3))
+
+
+@pytest.mark.ngspice
+def test_a_trained_point_is_checked_in_ngspice_with_the_devices_that_it_was_trained_on(tmp_path: Path) -> None:
+    write_small(tmp_path, SMALL)
+    pairs = ", ".join(f'"{key}" = {value}' for key, value in (pair.split("=") for pair in OVERRIDES))
+    text = f"""
+    do = "train"
+    [base]
+    config = "small.toml"
+    set = {{ {pairs}, "devices.programming_error_relative_std" = 0.02 }}
+    [axes]
+    "devices.spread_relative_std" = [0.0, 0.4]
+    [ngspice]
+    check_every = 1
+    """
+    report = here(write_sweep(tmp_path, text), tmp_path / "out")
+    assert report.passed, report.lines()
+    for row in rows_of(report):
+        assert row["ngspice_accuracy"] == row["accuracy"]
+        assert 0.0 <= float(row["ngspice_voltage_difference_v"]) < 1e-9
+    assert "2 in all" in (report.out / "summary.md").read_text()

@@ -23,7 +23,7 @@ def test_a_study_is_a_sweep_and_names_its_command(study: Path, tmp_path: Path) -
     text = study.read_text(encoding="utf-8")
     assert f"#   tellegen sweep examples/studies/{study.name} " in text
     checked = [point for point in plan.points if point.check_in_ngspice]
-    assert bool(checked) is (plan.spec.do.value == "evaluate"), "one point in twenty is checked in ngspice"
+    assert len(checked) >= len(plan.jobs) / 20, "one point in twenty is checked in ngspice"
 
 
 def test_their_readme_has_each_with_its_time() -> None:

@@ -14,12 +14,14 @@ from ..training.config import Config
 from ..training.result import Result
 from ..training.run import train
 from ..training.run_folder import RunFolder
+from ..training.trainer import LOSSES
 from .base import load_network
 from .folder import POINTS_FOLDER
-from .measure import score_held_out
+from .measure import Probe, score_held_out
+from .ngspice_check import check_in_ngspice, simulator_of
 from .point import Base, Measurement, Point
 from .sweep_file import Do
-from .worker import images_of, simulator_of
+from .worker import images_of
 
 NEAR_FINAL: Final = 0.9  # of the final accuracy: how fast a training gets there
 
@@ -81,18 +83,23 @@ def train_point(point: Point, out: Path) -> dict[str, Measurement]:
     metrics = RunFolder(path=run).read_metrics(result.epochs)
     accuracies = tuple(float(entry["test_accuracy"]) for entry in metrics)
     measured |= {"epochs_to_90": epochs_to(NEAR_FINAL, accuracies), "accuracy_by_epoch": accuracies}
+    # The folder's own configuration: its stages may have been moved into the window of the devices.
+    saved = RunFolder(path=run).read_config()
+    base = Base(run=run, which=Which.LAST, config=saved, fingerprint="")
+    config, accuracy = saved.model_copy(update={"start": None}), result.test_accuracy
+    images = images_of(config.data)
     if point.evaluate_with is not None:
-        # The folder's own configuration: its stages may have been moved into the window of the devices.
-        saved = RunFolder(path=run).read_config()
-        base = Base(run=run, which=Which.LAST, config=saved, fingerprint="")
         config = point.evaluate_with
         if config.network == point.config.network:
             config = config.model_copy(update={"network": saved.network, "start": None, "circuit": None})
-        images = images_of(config.data)
         with simulator_of(config) as simulator:
             network = load_network(base, config, simulator, images)
             found = score_held_out(network, config, images)
-        measured |= {"accuracy_as_trained": result.test_accuracy, "accuracy": found.accuracy, "loss": found.loss}
+        accuracy = found.accuracy
+        measured |= {"accuracy_as_trained": result.test_accuracy, "accuracy": accuracy, "loss": found.loss}
+    if point.check_in_ngspice and config.has_circuit:
+        probe = Probe(images, point.probe_images, LOSSES[config.training.loss])
+        measured |= check_in_ngspice(base, config, images, probe, accuracy)
     return measured
 
 

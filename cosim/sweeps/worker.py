@@ -8,24 +8,21 @@ import functools
 import json
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from circuits.errors import TellegenError
 from digital.images import ImageDataset
 
-from ..simulators.base import AbstractSimulator
 from ..threads import one_thread
 from ..training.checkpoints import Which
-from ..training.config import Config, DataSection, SimulatorKind
+from ..training.config import Config, DataSection
 from ..training.config_file import config_from_json
 from ..training.data import load_data
 from ..training.network import list_analog_blocks
-from ..training.simulators import build_simulator
 from ..training.trainer import LOSSES
 from .base import load_network
 from .measure import Gradients, Probe, agreement, ideal, score_held_out
+from .ngspice_check import check_in_ngspice, simulator_of
 from .point import Base, Measurement, Outcome, Point
 from .sweep_file import Do
 
@@ -89,37 +86,8 @@ def _evaluate(point: Point) -> dict[str, Measurement]:
         measured["gradient_cosine"], measured["gradient_norm_ratio"] = agreement(estimated, reference)
         measured["estimate_cosine"], measured["estimate_norm_ratio"] = agreement(estimated, own)
         if point.check_in_ngspice and simulator is not None:
-            measured |= _check(base, config, images, probe, found.accuracy)
+            measured |= check_in_ngspice(base, config, images, probe, found.accuracy)
     return measured
-
-
-def _check(base: Base, config: Config, images: ImageDataset, probe: Probe, accuracy: float) -> dict[str, Measurement]:
-    """Evaluate a point in ngspice as well; the largest difference of a voltage is that of ideal converters."""
-    section = config.simulator.model_copy(update={"name": SimulatorKind.NGSPICE})
-    other_config = config.model_copy(update={"simulator": section})
-    with simulator_of(other_config) as ngspice, simulator_of(config) as own:
-        if ngspice is None or own is None:
-            raise TypeError("a network that is checked in ngspice has circuits")
-        network = load_network(base, other_config, ngspice, images)
-        found = score_held_out(network, other_config, images)
-        pairs = zip(probe.voltages(network, ngspice), probe.voltages(network, own), strict=True)
-        difference = max(float(abs(a - b).max()) for a, b in pairs)
-    return {
-        "ngspice_accuracy": found.accuracy,
-        "ngspice_accuracy_difference": found.accuracy - accuracy,
-        "ngspice_voltage_difference_v": difference,
-    }
-
-
-@contextmanager
-def simulator_of(config: Config) -> Iterator[AbstractSimulator | None]:
-    """Give the simulator of a configuration, None where it has no circuit, and close it."""
-    simulator = build_simulator(config.simulator) if config.has_circuit else None
-    try:
-        yield simulator
-    finally:
-        if simulator is not None:
-            simulator.close()
 
 
 @functools.lru_cache(maxsize=2)
