@@ -327,12 +327,12 @@ def test_a_curve_needs_codes(kind: type[Dac | Adc]) -> None:
 
 def test_other_wrong_settings() -> None:
     with pytest.raises(BlockError, match=r"ADC: errors = 0\.1; give ConverterErrors, or None for none"):
-        Adc(errors=0.1)  # type: ignore[arg-type]
+        Adc(errors=0.1)  # type: ignore[arg-type]  # wrong on purpose
     for wrong in (0, 1.5, True):
         with pytest.raises(BlockError, match=r"DAC: channels_per_converter = .*; give a whole number of 1 or more"):
-            Dac(channels_per_converter=wrong)  # type: ignore[arg-type]
+            Dac(channels_per_converter=wrong)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(BlockError, match=r"converters: seed = -1; give a whole number of 0 or more"):
         Converters(seed=-1)
     with pytest.raises(BlockError, match=r"converters: noise_draw = 'often'; allowed are 'anew', 'same'"):
-        Converters(noise_draw="often")  # type: ignore[arg-type]
-    assert Converters(noise_draw="same").noise_draw is NoiseDraw.SAME  # type: ignore[arg-type]
+        Converters(noise_draw="often")  # type: ignore[arg-type]  # wrong on purpose
+    assert Converters(noise_draw="same").noise_draw is NoiseDraw.SAME  # type: ignore[arg-type]  # a word is taken, too

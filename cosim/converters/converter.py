@@ -1,8 +1,9 @@
 """DAC and ADC: the same staircase and the same errors, which act on the level of a code or on the code of a level."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from numbers import Integral
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 
@@ -91,22 +92,23 @@ def _check_curve(kind: str, bits: int | None, errors: ConverterErrors | None) ->
         errors.linearity.at_codes(bits)
 
 
-@final
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Dac:
-    """A digital-to-analog converter, or a bank of them, one a unit.
+class AbstractConverter(ABC):
+    """A converter, or a bank of them, one a unit.
 
     Args:
         bits: resolution; None is ideal.
         full_scale: dimensionless; None ranges it from the data.
         clip: whether ideal resolution clips at the full scale too; one with bits always does.
         calibration: how a range from the data follows it; None: the running maximum.
-        errors: what it does wrong; they act on the level of a code. None for nothing.
+        errors: what it does wrong; None for nothing.
         channels_per_converter: neighbouring units that take turns at one converter, and so share its errors.
 
     Raises:
         BlockError: for what cannot be.
     """
+
+    kind: ClassVar[str]  # for messages
 
     bits: int | None = None
     full_scale: float | None = None
@@ -116,7 +118,19 @@ class Dac:
     channels_per_converter: int = 1
 
     def __post_init__(self) -> None:
-        _check("DAC", self.bits, self.full_scale, self.calibration, self.errors, self.channels_per_converter)
+        _check(self.kind, self.bits, self.full_scale, self.calibration, self.errors, self.channels_per_converter)
+
+    @abstractmethod
+    def convert(self, values: Floats, full_scale: float, drawn: Drawn = NOTHING_DRAWN) -> Floats:
+        """Return what comes out for each value; `full_scale` is the one in force."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dac(AbstractConverter):
+    """A digital-to-analog converter; its errors act on the level of a code."""
+
+    kind: ClassVar[str] = "DAC"
 
     def convert(self, values: Floats, full_scale: float, drawn: Drawn = NOTHING_DRAWN) -> Floats:
         """Return the analog level for each value; `full_scale` is the one in force.
@@ -135,30 +149,10 @@ class Dac:
 
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Adc:
-    """An analog-to-digital converter, or a bank of them, one a column.
+class Adc(AbstractConverter):
+    """An analog-to-digital converter; its errors act on the thresholds between codes."""
 
-    Args:
-        bits: resolution; None is ideal.
-        full_scale: dimensionless; None ranges it from the data.
-        clip: whether ideal resolution clips at the full scale too; one with bits always does.
-        calibration: how a range from the data follows it; None: the running maximum.
-        errors: what it does wrong; they act on the thresholds between codes. None for nothing.
-        channels_per_converter: neighbouring columns that take turns at one converter, and so share its errors.
-
-    Raises:
-        BlockError: for what cannot be.
-    """
-
-    bits: int | None = None
-    full_scale: float | None = None
-    clip: bool = False
-    calibration: Calibration | None = None
-    errors: ConverterErrors | None = None
-    channels_per_converter: int = 1
-
-    def __post_init__(self) -> None:
-        _check("ADC", self.bits, self.full_scale, self.calibration, self.errors, self.channels_per_converter)
+    kind: ClassVar[str] = "ADC"
 
     def convert(self, values: Floats, full_scale: float, drawn: Drawn = NOTHING_DRAWN) -> Floats:
         """Return the value of the code for each level; `full_scale` is the one in force.

@@ -97,7 +97,7 @@ def open_store(path: Path, plan: Any, keys: Collection[str]) -> Store:
                     _put(connection, "sweep", "format", FORMAT)
                     _put(connection, "sweep", "plan", plan)
             return Store(path, connection, _read_outcomes(path, connection, keys))
-        except BaseException:
+        except BaseException:  # an interrupt, too: an open connection would keep the file locked
             connection.close()
             raise
 
