@@ -9,13 +9,15 @@ from .clamp import Clamp
 from .convolution import Convolution
 from .crossbar import Crossbar, UnitNodes
 from .diode import DiodeModel
-from .elements import Capacitors, CurrentSources, Diodes, Resistors, VoltageSources
+from .elements import Amplifiers, Capacitors, CurrentSources, Diodes, Resistors, VoltageSources
 from .energy_block import Drive, EnergyBlock, NodeLayer, Polarity
 from .errors import CircuitError, TellegenError
 from .kirchhoff import kirchhoff_residual
+from .piecewise_linear_diode import PiecewiseLinearDiode
 from .validation import validate
 
 __all__ = [
+    "Amplifiers",
     "BlockCircuit",
     "Capacitors",
     "Circuit",
@@ -31,6 +33,7 @@ __all__ = [
     "EnergyBlock",
     "Floats",
     "NodeLayer",
+    "PiecewiseLinearDiode",
     "Polarity",
     "Resistors",
     "TellegenError",

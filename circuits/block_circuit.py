@@ -12,11 +12,10 @@ import numpy as np
 from .arrays import Floats, Indices
 from .circuit import Circuit
 from .crossbar import Crossbar, UnitNodes
-from .cubic_branches import cubic_branches
 from .drive_errors import DriveErrors
 from .energy_block import Drive, EnergyBlock, Polarity
 from .errors import CircuitError
-from .topology import resistor_currents
+from .input_currents import input_current_response, input_currents
 
 
 @final
@@ -35,6 +34,7 @@ class BlockCircuit:
         image: [n_nodes] mirror image of each node; empty with single polarity, and where a block as made is not as it
             was designed.
         drive_errors: gain and offset of the driven sources; None where they give what they are asked.
+        amplified: nodes behind the amplifiers of each layer, the rows of the next crossbar; None where it has none.
         unwired: the same block with every device at the nets of its units, where this one has wires with resistance
             (wired_layout.lay_wires); None without. Its nodes and resistors are the first ones of this block.
     """
@@ -48,6 +48,7 @@ class BlockCircuit:
     leak_devices: Indices
     image: Indices
     drive_errors: DriveErrors | None = None
+    amplified: tuple[UnitNodes | None, ...] = ()
     unwired: "BlockCircuit | None" = None
 
     @property
@@ -64,6 +65,20 @@ class BlockCircuit:
     def needs_each_device(self) -> bool:
         """Whether the voltage across each device counts: its law is not linear, or wires join it to its units."""
         return self.circuit.has_cubic or self.unwired is not None
+
+    def gradient_weight(self, crossbar: Crossbar) -> float:
+        """Return by what the two phases' difference at a crossbar is multiplied: c / c_L, 1 without amplifiers.
+
+        Equation: dL/dg = c / c_L D[1/2 dv^2] / (beta2 - beta1), with c of the layer of its columns and c_L of the last
+        layer that is nudged; A^(2 (L - k)) for amplifiers of one gain A.
+        """
+        layer = next(k for k, nodes in enumerate(self.layers) if nodes is crossbar.columns)
+        return self.block.energy_weights[layer] / self.block.output_weight
+
+    @property
+    def input_weight(self) -> float:
+        """By what the two phases' difference at the input is multiplied: c_1 / c_L, 1 without amplifiers."""
+        return self.block.energy_weights[0] / self.block.output_weight
 
     def program(self, plus: Mapping[str, Floats], minus: Mapping[str, Floats]) -> Floats:
         """Return the conductance of every device.
@@ -97,7 +112,7 @@ class BlockCircuit:
         """Return the values of the driven sources, errors of the sources included.
 
         Equation: inputs +-v_unit x (or +-g_unit v_unit x as currents into p and n); nudge g_unit v_unit beta ds drawn
-        from p and pushed into n.
+        from p and pushed into n, times A^-2 for each amplifier between its layer and the last that is nudged.
 
         Args:
             x: [batch, n_inputs] dimensionless input.
@@ -129,7 +144,7 @@ class BlockCircuit:
                 f"give [{len(x)}, {block.n_outputs}]"
             )
         signs = (1.0, -1.0) if block.polarity is Polarity.DIFFERENTIAL else (1.0,)
-        nudge = np.zeros((len(x), block.n_outputs)) if nudge is None else nudge
+        nudge = np.zeros((len(x), block.n_outputs)) if nudge is None else nudge * block.nudge_shares
         current_unit_a = block.g_unit_s * block.v_unit_v
         input_unit = block.v_unit_v if block.drive is Drive.VOLTAGE else current_unit_a
         columns = [sign * input_unit * x for sign in signs]
@@ -142,69 +157,14 @@ class BlockCircuit:
         return np.concatenate(states, axis=1)
 
     def input_currents(self, conductance_s: Floats, voltage_v: Floats) -> Floats:
-        """Return what the input sources deliver, i = (i_p - i_n) / (2 g_unit v_unit), [batch, n_inputs].
-
-        Equation: i_k = sum over the row's devices of g (V + k3 V^3), V = v_row - v_column; also where the row was
-        folded away. With single polarity i / (g_unit v_unit). It is dE/dx of a voltage-driven input.
-
-        Args:
-            conductance_s: [n_resistors] S.
-            voltage_v: [batch, n_nodes] V.
-
-        Raises:
-            CircuitError: if the block is not voltage-driven.
-        """
-        cubic = cubic_branches(self.circuit)
-        excess_a = None
-        if cubic is not None and self.inputs is not None:
-            excess_a = cubic.restricted_to(self.inputs.nodes).leaving(conductance_s, voltage_v)
-        return self._input_currents(conductance_s, voltage_v, excess_a)
+        """Return what the input sources deliver, [batch, n_inputs]: `circuits.input_currents`."""
+        return input_currents(self, conductance_s, voltage_v)
 
     def input_current_response(
         self, conductance_s: Floats, mean_v: Floats, response_v: Floats, change_v: Floats | None
     ) -> Floats:
-        """Return by how much two phases' input currents differ, over beta2 - beta1: [batch, n_inputs].
-
-        Equation: sum over the row's devices of g R [1 + k3 (3 M^2 + D^2/4)], since V2^3 - V1^3 = D (3 M^2 + D^2/4).
-
-        Args:
-            conductance_s: [n_resistors] S.
-            mean_v: [batch, n_nodes] V — mean of the phases, M across a device.
-            response_v: [batch, n_nodes] V — their difference over beta2 - beta1, R across a device.
-            change_v: [batch, n_nodes] V — their difference itself, D across a device; None where it is infinitely
-                small, or where every device is linear.
-
-        Raises:
-            CircuitError: if the block is not voltage-driven.
-        """
-        cubic = cubic_branches(self.circuit)
-        excess_a = None
-        if cubic is not None and self.inputs is not None:
-            at_inputs = cubic.restricted_to(self.inputs.nodes)
-            excess_a = at_inputs.leaving_response(conductance_s, mean_v, response_v, change_v)
-        return self._input_currents(conductance_s, response_v, excess_a)
-
-    def _input_currents(self, conductance_s: Floats, voltage_v: Floats, excess_a: Floats | None) -> Floats:
-        """Return currents of the inputs from the linear law, plus what leaves each node beyond it."""
-        if self.inputs is None:
-            raise CircuitError(f"block '{self.block.name}' is current-driven; it has no input sources to read")
-        i_p, i_n = self._row_currents(self.inputs, conductance_s, voltage_v)
-        if excess_a is not None:
-            i_p = i_p + excess_a[:, self.inputs.p]
-            i_n = None if i_n is None or self.inputs.n is None else i_n + excess_a[:, self.inputs.n]
-        unit_a = self.block.g_unit_s * self.block.v_unit_v
-        return i_p / unit_a if i_n is None else (i_p - i_n) / (2.0 * unit_a)
-
-    def _row_currents(
-        self, inputs: UnitNodes, conductance_s: Floats, voltage_v: Floats
-    ) -> tuple[Floats, Floats | None]:
-        """Return the currents that leave the input rows' p and n nets by the linear law, [batch, n_inputs] A each."""
-        if self.unwired is None:
-            crossbar = next(crossbar for crossbar in self.crossbars if crossbar.rows is inputs)
-            return crossbar.row_currents(conductance_s, voltage_v)
-        leaving = resistor_currents(self.circuit, conductance_s, inputs.nodes, voltage_v)
-        n = len(inputs)
-        return leaving[:, :n], None if inputs.n is None else leaving[:, n:]
+        """Return how two phases differ in it, over beta2 - beta1, [batch, n_inputs]: `circuits.input_currents`."""
+        return input_current_response(self, conductance_s, mean_v, response_v, change_v)
 
     def mirrored_voltages(self, states: Sequence[Floats], x: Floats, *, bias: float = 1.0) -> Floats:
         """Return node voltages rebuilt from states, as the digital side knows them: v_p = v_unit s, v_n = -v_p.
@@ -219,6 +179,9 @@ class BlockCircuit:
         """
         voltage_v = np.zeros((len(x), self.circuit.n_nodes))
         groups = list(zip(self.layers, states, strict=True))
+        for layer, nodes, values in zip(self.block.layers, self.amplified, states, strict=False):
+            if nodes is not None and layer.amplification is not None:
+                groups.append((nodes, layer.amplification * values))
         if self.inputs is not None:
             groups.append((self.inputs, x))
         if self.bias is not None:
@@ -234,11 +197,13 @@ class BlockCircuit:
         return [nodes.state(voltage_v, self.block.v_unit_v) for nodes in self.layers]
 
     def clamped_share(self, voltage_v: Floats) -> float:
-        """Return the share of all units whose p node is within n V_t of a clamp's limit, or beyond it."""
+        """Return the share of all units whose p node is within `Clamp.margin_v` of a clamp's limit, or beyond it."""
         clamped = 0
         for layer, nodes in zip(self.block.layers, self.layers, strict=True):
-            if layer.clamp is not None:
-                n_vt = layer.clamp.diode.thermal_voltage_v(self.block.temperature_k, self.block.k_over_q_v_per_k)
-                v = voltage_v[:, nodes.p]
-                clamped += int(((v > layer.clamp.high_v - n_vt) | (v < layer.clamp.low_v + n_vt)).sum())
+            for units, clamp in layer.clamp_runs:
+                margin_v = clamp.margin_v(self.block.temperature_k, self.block.k_over_q_v_per_k)
+                v = voltage_v[:, nodes.p[units]]
+                high = np.inf if clamp.high_v is None else clamp.high_v - margin_v
+                low = -np.inf if clamp.low_v is None else clamp.low_v + margin_v
+                clamped += int(((v > high) | (v < low)).sum())
         return clamped / max(1, len(voltage_v) * sum(layer.size for layer in self.block.layers))

@@ -3,73 +3,21 @@
 Only the names of nodes are made one by one; everything else is an array per group, for a block has up to 1e7 devices.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple, final
 
 import numpy as np
 
-from .arrays import Floats, Indices, frozen_floats, frozen_indices
+from .arrays import Indices, frozen_floats, frozen_indices
 from .block_circuit import BlockCircuit
 from .circuit import Circuit
+from .clamp_layout import lay_clamps
 from .convolution import convolution_wiring
-from .crossbar import Crossbar, UnitNodes
-from .diode import DiodeModel
-from .elements import CurrentSources, Diodes, Resistors, VoltageSources
-from .energy_block import Drive, EnergyBlock, NodeLayer, Polarity
-from .names import JoinedNames, PairNames
+from .crossbar import UnitNodes
+from .elements import Amplifiers, CurrentSources, Resistors, VoltageSources
+from .energy_block import Drive, EnergyBlock, NodeLayer
+from .layout import Layout
+from .names import JoinedNames
 from .wiring import AbstractWiring, DenseWiring, SharedBiasWiring
-
-
-@final
-class _Layout:
-    """Nodes and devices collected group by group while a block is laid out."""
-
-    def __init__(self, block: EnergyBlock) -> None:
-        self.block = block
-        self.signs = "pn" if block.polarity is Polarity.DIFFERENTIAL else "p"
-        self.nodes: list[str] = ["0"]
-        self.labels: list[str] = ["ground"]
-        self.image: list[int] = [0]
-        self.resistor_names: list[Sequence[str]] = []
-        self.n_resistors = 0
-        self.resistor_ends: list[tuple[Indices, Indices]] = []
-        self.resistor_values: list[Floats] = []
-
-    def units(self, names: list[str], labels: list[str]) -> UnitNodes:
-        """Add a node, or a mirrored pair of nodes, for each unit."""
-        start, size = len(self.nodes), len(names)
-        for k, sign in enumerate(self.signs):
-            self.nodes += [f"{name}{sign if len(self.signs) > 1 else ''}" for name in names]
-            self.labels += [f"{label}{f' ({sign})' if len(self.signs) > 1 else ''}" for label in labels]
-            other = start + (len(self.signs) - 1 - k) * size
-            self.image += range(other, other + size)
-        p = frozen_indices(np.arange(start, start + size))
-        return UnitNodes(p=p, n=frozen_indices(p + size) if len(self.signs) > 1 else None)
-
-    def resistors(self, names: Sequence[str], a: Indices, b: Indices, value_s: float | Floats) -> Indices:
-        """Add resistors and return their indices."""
-        first = self.n_resistors
-        self.n_resistors += len(names)
-        self.resistor_names.append(names)
-        self.resistor_ends.append((a, b))
-        self.resistor_values.append(np.array(np.broadcast_to(value_s, len(names)), dtype=np.float64))
-        return np.arange(first, self.n_resistors)
-
-    def crossbar(self, name: str, rows: UnitNodes, columns: UnitNodes, wiring: AbstractWiring) -> Crossbar:
-        """Add the devices of a crossbar: one a pair of units, or four where units are differential."""
-        row, column = wiring.pairs()
-        i, j = row.ravel(), column.ravel()
-
-        def devices(suffix: str, row_nodes: Indices, column_nodes: Indices) -> Indices:
-            names = PairNames(prefix=name, row=i, column=j, suffix=suffix)
-            return self.resistors(names, row_nodes[i], column_nodes[j], self.block.g_min_s).reshape(row.shape)
-
-        if rows.n is None or columns.n is None:
-            plus, minus = np.stack([devices("", rows.p, columns.p)]), None
-        else:
-            plus = np.stack([devices("_pp", rows.p, columns.p), devices("_nn", rows.n, columns.n)])
-            minus = frozen_indices(np.stack([devices("_pn", rows.p, columns.n), devices("_np", rows.n, columns.p)]))
-        return Crossbar(name=name, rows=rows, columns=columns, wiring=wiring, plus=frozen_indices(plus), minus=minus)
 
 
 @final
@@ -97,7 +45,7 @@ def _bias_wiring(layer: NodeLayer) -> AbstractWiring:
     return SharedBiasWiring(channels=channels, positions=layer.size // channels)
 
 
-def _leaks(layout: _Layout, layers: tuple[UnitNodes, ...]) -> Indices:
+def _leaks(layout: Layout, layers: tuple[UnitNodes, ...]) -> Indices:
     """Add the leaks of each layer, of p nodes, of n nodes, then the active ones, and return their indices.
 
     An active leak of a differential unit lies between p and n: to ground it would act on both moving together too,
@@ -136,46 +84,8 @@ def list_couplings(block: EnergyBlock) -> list[Coupling]:
     return couplings + [Coupling(f"b{k + 1}", None, k, _bias_wiring(layer)) for k, layer in biased]
 
 
-def _clamp_layers(layout: _Layout, layers: tuple[UnitNodes, ...]) -> tuple[Diodes, list[tuple[int, float]]]:
-    """Lay out the clamp diodes and return them with the rails as (node, voltage)."""
-    block = layout.block
-    names: list[str] = []
-    anodes, cathodes, models = [], [], []
-    table: dict[DiodeModel, int] = {}
-    rails: list[tuple[int, float]] = []
-    for index, (layer, nodes) in enumerate(zip(block.layers, layers, strict=True), start=1):
-        if layer.clamp is None:
-            continue
-        model = table.setdefault(layer.clamp.diode, len(table))
-        low_v, high_v = layer.clamp.rails_v(block.temperature_k, block.k_over_q_v_per_k)
-        # The mirror image of the p side's upper rail is the n side's lower rail.
-        high = layout.units([f"rail{index}_h"], [f"layer {index} rail, upper p, lower n"])
-        low = layout.units([f"rail{index}_l"], [f"layer {index} rail, lower p, upper n"])
-        sides = [(nodes.p, high.p, low.p, high_v, low_v, "p")]
-        if nodes.n is not None and high.n is not None and low.n is not None:
-            sides.append((nodes.n, low.n, high.n, -low_v, -high_v, "n"))
-        for node, upper, lower, upper_v, lower_v, sign in sides:
-            side = sign if len(layout.signs) > 1 else ""
-            rails += [(int(upper[0]), upper_v), (int(lower[0]), lower_v)]
-            n = len(node)
-            names += [f"clamp{index}_{j}{side}_u" for j in range(n)] + [f"clamp{index}_{j}{side}_d" for j in range(n)]
-            anodes += [node, np.repeat(lower, n)]
-            cathodes += [np.repeat(upper, n), node]
-            models.append(np.full(2 * n, model))
-    if not names:
-        return Diodes(), rails
-    diodes = Diodes(
-        names=tuple(names),
-        anode=np.concatenate(anodes),
-        cathode=np.concatenate(cathodes),
-        model=np.concatenate(models),
-        models=tuple(table),
-    )
-    return diodes, rails
-
-
 def _voltage_sources(
-    layout: _Layout, inputs: UnitNodes | None, bias: UnitNodes | None, rails: list[tuple[int, float]]
+    layout: Layout, inputs: UnitNodes | None, bias: UnitNodes | None, rails: list[tuple[int, float]]
 ) -> VoltageSources:
     """Lay out the sources: driven input rows (p, then n), then the bias row, then the rails."""
     names: list[str] = []
@@ -208,7 +118,7 @@ def _voltage_sources(
     )
 
 
-def _current_sources(layout: _Layout, layers: tuple[UnitNodes, ...]) -> CurrentSources:
+def _current_sources(layout: Layout, layers: tuple[UnitNodes, ...]) -> CurrentSources:
     """Lay out the driven current sources from ground: inputs (p, then n), then nudges (p, then n)."""
     block = layout.block
     names: list[str] = []
@@ -232,6 +142,32 @@ def _current_sources(layout: _Layout, layers: tuple[UnitNodes, ...]) -> CurrentS
     )
 
 
+def _amplified(layout: Layout, number: int, layer: NodeLayer) -> UnitNodes | None:
+    """Add the nodes behind the amplifiers of a layer, counted from 1; None where it has none."""
+    if layer.amplification is None:
+        return None
+    names = [f"a{number}_{j}" for j in range(layer.size)]
+    return layout.units(names, [f"layer {number} unit {j} amplified" for j in range(layer.size)])
+
+
+def _amplifiers(layout: Layout, layers: tuple[UnitNodes, ...], amplified: tuple[UnitNodes | None, ...]) -> Amplifiers:
+    """Lay out the amplifiers, layer by layer, those of p nodes before those of n nodes."""
+    rows = [
+        (nodes.nodes, behind.nodes, layer.amplification)
+        for layer, nodes, behind in zip(layout.block.layers, layers, amplified, strict=True)
+        if behind is not None and layer.amplification is not None
+    ]
+    if not rows:
+        return Amplifiers()
+    ends = np.concatenate([end for _, end, _ in rows])
+    return Amplifiers(
+        names=tuple(f"amp_{layout.nodes[k]}" for k in ends.tolist()),
+        start=np.concatenate([start for start, _, _ in rows]),
+        end=ends,
+        gain=np.concatenate([np.full(len(end), gain) for _, end, gain in rows]),
+    )
+
+
 def build(block: EnergyBlock) -> BlockCircuit:
     """Build the circuit of an energy block, with every trainable conductance at g_min.
 
@@ -241,7 +177,7 @@ def build(block: EnergyBlock) -> BlockCircuit:
     Returns:
         the circuit and its maps.
     """
-    layout = _Layout(block)
+    layout = Layout(block)
     inputs = None
     if block.drive is Drive.VOLTAGE:
         n = block.n_inputs
@@ -252,13 +188,16 @@ def build(block: EnergyBlock) -> BlockCircuit:
     )
     has_bias = any(layer.bias for layer in block.layers)
     bias = layout.units(["bias"], ["bias row"]) if has_bias else None
+    amplified = tuple(_amplified(layout, k, layer) for k, layer in enumerate(block.layers, start=1))
     crossbars = []
     for coupling in list_couplings(block):
-        rows = layers[coupling.rows] if coupling.rows is not None else bias if coupling.name[0] == "b" else inputs
+        rows = bias if coupling.name[0] == "b" else inputs
+        if coupling.rows is not None:
+            rows = amplified[coupling.rows] or layers[coupling.rows]
         if rows is not None:
             crossbars.append(layout.crossbar(coupling.name, rows, layers[coupling.columns], coupling.wiring))
     leaks = _leaks(layout, layers)
-    diodes, rails = _clamp_layers(layout, layers)
+    diodes, rails = lay_clamps(layout, layers)
     circuit = Circuit(
         name=block.name,
         nodes=tuple(layout.nodes),
@@ -272,6 +211,7 @@ def build(block: EnergyBlock) -> BlockCircuit:
         diodes=diodes,
         voltage_sources=_voltage_sources(layout, inputs, bias, rails),
         current_sources=_current_sources(layout, layers),
+        amplifiers=_amplifiers(layout, layers, amplified),
         temperature_k=block.temperature_k,
         gmin_s=block.gmin_s,
         k_over_q_v_per_k=block.k_over_q_v_per_k,
@@ -285,5 +225,6 @@ def build(block: EnergyBlock) -> BlockCircuit:
         bias=bias,
         crossbars=tuple(crossbars),
         leak_devices=leaks,
+        amplified=amplified,
         image=frozen_indices(layout.image if len(layout.signs) > 1 else ()),
     )

@@ -5,8 +5,9 @@ from typing import final
 from .arrays import frozen_flags, frozen_floats, frozen_indices
 from .circuit import Circuit
 from .diode import NOMINAL_TEMPERATURE_K, DiodeModel
-from .elements import Capacitors, CurrentSources, Diodes, Resistors, VoltageSources
+from .elements import Amplifiers, Capacitors, CurrentSources, Diodes, Resistors, VoltageSources
 from .errors import CircuitError
+from .piecewise_linear_diode import PiecewiseLinearDiode
 
 
 @final
@@ -24,12 +25,13 @@ class CircuitBuilder:
         self._temperature_k = temperature_k
         self._gmin_s = gmin_s
         self._nodes: dict[str, int] = {"0": 0}
-        self._models: dict[DiodeModel, int] = {}
+        self._models: dict[DiodeModel | PiecewiseLinearDiode, int] = {}
         self._resistors: list[tuple[str, int, int, float, float]] = []
         self._diodes: list[tuple[str, int, int, int]] = []
         self._voltage: list[tuple[str, int, int, float, bool]] = []
         self._current: list[tuple[str, int, int, float, bool]] = []
         self._capacitors: list[tuple[str, int, int, float]] = []
+        self._amplifiers: list[tuple[str, int, int, float]] = []
 
     def _node(self, name: str) -> int:
         if name.strip() != name or not name:
@@ -43,7 +45,7 @@ class CircuitBuilder:
         self._resistors.append((name, self._node(a), self._node(b), conductance_s, k3_per_v2 or 0.0))
         return self
 
-    def diode(self, name: str, anode: str, cathode: str, model: DiodeModel) -> "CircuitBuilder":
+    def diode(self, name: str, anode: str, cathode: str, model: DiodeModel | PiecewiseLinearDiode) -> "CircuitBuilder":
         """Add a diode that conducts from anode to cathode."""
         index = self._models.setdefault(model, len(self._models))
         self._diodes.append((name, self._node(anode), self._node(cathode), index))
@@ -68,12 +70,15 @@ class CircuitBuilder:
         self._capacitors.append((name, self._node(a), self._node(b), capacitance_f))
         return self
 
+    def amplifier(self, name: str, start: str, end: str, gain: float) -> "CircuitBuilder":
+        """Add a bidirectional amplifier: v(end) = gain v(start), and 1/gain of the current at `end` out of `start`."""
+        self._amplifiers.append((name, self._node(start), self._node(end), gain))
+        return self
+
     def build(self) -> Circuit:
         """Return the circuit."""
-        r, d, v, i, c = (
-            list(zip(*rows, strict=True)) if rows else [()] * 5
-            for rows in (self._resistors, self._diodes, self._voltage, self._current, self._capacitors)
-        )
+        kinds = (self._resistors, self._diodes, self._voltage, self._current, self._capacitors, self._amplifiers)
+        r, d, v, i, c, a = (list(zip(*rows, strict=True)) if rows else [()] * 5 for rows in kinds)
         return Circuit(
             name=self._name,
             nodes=tuple(self._nodes),
@@ -107,6 +112,9 @@ class CircuitBuilder:
             ),
             capacitors=Capacitors(
                 names=c[0], a=frozen_indices(c[1]), b=frozen_indices(c[2]), capacitance_f=frozen_floats(c[3])
+            ),
+            amplifiers=Amplifiers(
+                names=a[0], start=frozen_indices(a[1]), end=frozen_indices(a[2]), gain=frozen_floats(a[3])
             ),
             temperature_k=self._temperature_k,
             gmin_s=self._gmin_s,

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .arrays import Floats, Indices, frozen_floats
-from .diode import K_OVER_Q_V_PER_K, NOMINAL_TEMPERATURE_K
-from .elements import Capacitors, CurrentSources, Diodes, Elements, Resistors, VoltageSources, terminals
+from .diode import K_OVER_Q_V_PER_K, NOMINAL_TEMPERATURE_K, DiodeModel
+from .elements import Amplifiers, Capacitors, CurrentSources, Diodes, Elements, Resistors, VoltageSources, terminals
 from .errors import CircuitError
 
 GROUND = 0
@@ -21,13 +21,13 @@ GROUND = 0
 @final
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Circuit:
-    """A network of resistors, diodes, sources and capacitors.
+    """A network of resistors, diodes, sources, capacitors and amplifiers.
 
     Args:
         name: what the user calls it; errors begin with it.
         nodes: [n_nodes] unique node names; nodes[0] is ground, named "0".
         labels: [n_nodes] the same nodes in the user's words ("layer 1 unit 3, p"); names where left out.
-        resistors, diodes, voltage_sources, current_sources, capacitors: the elements.
+        resistors, diodes, voltage_sources, current_sources, capacitors, amplifiers: the elements.
         temperature_k: K — of every diode.
         gmin_s: S — conductance across every junction, as in ngspice.
         k_over_q_v_per_k: V/K — the simulator's k/q.
@@ -46,6 +46,7 @@ class Circuit:
     voltage_sources: VoltageSources = field(default_factory=VoltageSources)
     current_sources: CurrentSources = field(default_factory=CurrentSources)
     capacitors: Capacitors = field(default_factory=Capacitors)
+    amplifiers: Amplifiers = field(default_factory=Amplifiers)
     temperature_k: float = NOMINAL_TEMPERATURE_K
     gmin_s: float = 1e-15
     k_over_q_v_per_k: float = K_OVER_Q_V_PER_K
@@ -68,8 +69,15 @@ class Circuit:
 
     @property
     def groups(self) -> tuple[Elements, ...]:
-        """The five groups of elements."""
-        return (self.resistors, self.diodes, self.voltage_sources, self.current_sources, self.capacitors)
+        """The six groups of elements."""
+        return (
+            self.resistors,
+            self.diodes,
+            self.voltage_sources,
+            self.current_sources,
+            self.capacitors,
+            self.amplifiers,
+        )
 
     @property
     def n_nodes(self) -> int:
@@ -161,10 +169,15 @@ def diode_columns(circuit: Circuit) -> tuple[Floats, Floats, Floats]:
     """Return per diode its saturation current, n V_t and series resistance at the circuit's temperature.
 
     Returns:
-        [n_diodes] A, [n_diodes] V, [n_diodes] ohm.
+        [n_diodes] A, [n_diodes] V, [n_diodes] ohm; of a piecewise-linear one 0 A, 1 V and 0 ohm, which mean nothing.
     """
     d, t, kq = circuit.diodes, circuit.temperature_k, circuit.k_over_q_v_per_k
     table = np.array(
-        [(m.saturation_current_at_a(t, kq), m.thermal_voltage_v(t, kq), m.series_resistance_ohm) for m in d.models]
+        [
+            (m.saturation_current_at_a(t, kq), m.thermal_voltage_v(t, kq), m.series_resistance_ohm)
+            if isinstance(m, DiodeModel)
+            else (0.0, 1.0, 0.0)
+            for m in d.models
+        ]
     ).reshape(-1, 3)
     return table[d.model, 0], table[d.model, 1], table[d.model, 2]

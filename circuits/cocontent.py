@@ -3,13 +3,17 @@
 F(v) = sum_R g [V^2/2 + k3 V^4/4] + sum_D int I_D dv - sum_I I (v_end - v_start). With everything else fixed dF/dv = 0
 is Kirchhoff's current law (Millar 1951), and equilibrium propagation needs dF/dp of each parameter p only, which is
 local.
+
+With amplifiers each element counts by the energy weight c of its region (`circuits.regions`): E = sum c F. Gradients by
+a nudge in a region of weight c_L are then D[dE/dp] / c_L; `response_gradient` leaves weights to its caller.
 """
 
 import numpy as np
 
 from .arrays import Floats, Indices
-from .circuit import Circuit, diode_columns
-from .diode import junction_cocontent, junction_current, junction_voltage
+from .circuit import Circuit
+from .junctions import junctions
+from .topology import NONE, analyse
 
 
 def branch_voltages(start: np.ndarray, end: np.ndarray, voltage_v: Floats) -> Floats:
@@ -18,7 +22,7 @@ def branch_voltages(start: np.ndarray, end: np.ndarray, voltage_v: Floats) -> Fl
 
 
 def cocontent(circuit: Circuit, conductance_s: Floats, drives: Floats, voltage_v: Floats) -> Floats:
-    """Return the co-content F of each sample.
+    """Return the co-content F of each sample, with amplifiers E = sum c F.
 
     A diode with series resistance counts the co-content of its junction plus R_s I^2 / 2: the minimum over its
     internal node.
@@ -35,35 +39,52 @@ def cocontent(circuit: Circuit, conductance_s: Floats, drives: Floats, voltage_v
     Source: Millar 1951, "Some general theorems for non-linear systems possessing resistance".
     """
     r, d, i = circuit.resistors, circuit.diodes, circuit.current_sources
+    weights = _node_weights(circuit)
     square = branch_voltages(r.a, r.b, voltage_v) ** 2
-    total = square @ conductance_s / 2
+    weighted_s = conductance_s if weights is None else conductance_s * _element_weights(weights, r.a, r.b)
+    total = square @ weighted_s / 2
     if circuit.has_cubic:
-        total = total + square**2 @ (conductance_s * r.k3_per_v2) / 4
+        total = total + square**2 @ (weighted_s * r.k3_per_v2) / 4
     if len(d):
-        i_s, n_vt, r_s = diode_columns(circuit)
-        junction = junction_voltage(branch_voltages(d.anode, d.cathode, voltage_v), i_s, n_vt, r_s, circuit.gmin_s)
-        current, _ = junction_current(junction, i_s, n_vt, circuit.gmin_s)
-        total = total + (junction_cocontent(junction, i_s, n_vt, circuit.gmin_s) + r_s * current**2 / 2).sum(axis=1)
+        each = junctions(circuit).cocontent(branch_voltages(d.anode, d.cathode, voltage_v))
+        total = total + (each if weights is None else each * _element_weights(weights, d.anode, d.cathode)).sum(axis=1)
     if len(i):
         _, current_a = circuit.source_values(drives)
-        total = total - (current_a * branch_voltages(i.end, i.start, voltage_v)).sum(axis=1)
+        total = total + (current_a * current_source_derivative(circuit, voltage_v)).sum(axis=1)
     return np.asarray(total)
 
 
+def _node_weights(circuit: Circuit) -> Floats | None:
+    """Return the energy weight of each node, NaN where it is known; None where there are no amplifiers."""
+    if not len(circuit.amplifiers):
+        return None
+    topology = analyse(circuit)
+    return np.where(topology.unknown_of_node == NONE, np.nan, topology.node_weights)
+
+
+def _element_weights(weights: Floats, start: Indices, end: Indices) -> Floats:
+    """Return the weight of each element: that of an end which is not known; 1 where both are."""
+    return np.nan_to_num(np.where(np.isnan(weights[start]), weights[end], weights[start]), nan=1.0)
+
+
 def conductance_derivative(circuit: Circuit, voltage_v: Floats) -> Floats:
-    """Return dF/dg of every resistor: V^2/2 + k3 V^4/4 with V = va - vb, [batch, n_resistors] V^2."""
-    square = branch_voltages(circuit.resistors.a, circuit.resistors.b, voltage_v) ** 2
-    if circuit.has_cubic:
-        return square / 2 + circuit.resistors.k3_per_v2 * square**2 / 4
-    return square / 2
+    """Return dF/dg of every resistor: V^2/2 + k3 V^4/4 with V = va - vb, [batch, n_resistors] V^2; dE/dg times c."""
+    r, weights = circuit.resistors, _node_weights(circuit)
+    square = branch_voltages(r.a, r.b, voltage_v) ** 2
+    each = square / 2 + r.k3_per_v2 * square**2 / 4 if circuit.has_cubic else square / 2
+    return each if weights is None else each * _element_weights(weights, r.a, r.b)
 
 
 def current_source_derivative(circuit: Circuit, voltage_v: Floats) -> Floats:
-    """Return dF/dI of every current source: -(v_end - v_start), [batch, n_current_sources] V.
+    """Return dF/dI of every current source: -(v_end - v_start), [batch, n_current_sources] V; dE/dI with c at each end.
 
     The derivative by a voltage source's value is the current it delivers: `kirchhoff.source_currents`.
     """
-    return -branch_voltages(circuit.current_sources.end, circuit.current_sources.start, voltage_v)
+    i, weights = circuit.current_sources, _node_weights(circuit)
+    if weights is None:
+        return -branch_voltages(i.end, i.start, voltage_v)
+    at_end, at_start = _element_weights(weights, i.end, i.start), _element_weights(weights, i.start, i.end)
+    return np.asarray(at_start * voltage_v[:, i.start] - at_end * voltage_v[:, i.end])
 
 
 def response_gradient(
@@ -78,7 +99,7 @@ def response_gradient(
 
     Equation: dL/dg = D[V^2/2 + k3 V^4/4] / (beta2 - beta1) = M R [1 + k3 (M^2 + D^2/4)], with M the mean of the two
     phases across the device, D their difference and R = D / (beta2 - beta1). With M = V*, D = 0 and R that of -lambda
-    it is implicit differentiation.
+    it is implicit differentiation. With amplifiers the result is still to be multiplied by c / c_L of each device.
 
     Args:
         circuit: the circuit.

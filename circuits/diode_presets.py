@@ -1,4 +1,4 @@
-"""Diodes by name: a part with the numbers of its vendor, and two that no vendor sells."""
+"""Diodes by name: a part with the numbers of its vendor, and three that no vendor sells."""
 
 from dataclasses import dataclass
 from typing import final
@@ -6,6 +6,7 @@ from typing import final
 from .diode import DiodeModel
 from .errors import CircuitError
 from .nearest_names import nearest_names_hint
+from .piecewise_linear_diode import PiecewiseLinearDiode
 
 SHARP_N = 0.04
 
@@ -23,7 +24,7 @@ class DiodePreset:
     """
 
     name: str
-    model: DiodeModel
+    model: DiodeModel | PiecewiseLinearDiode
     source: str
     note: str
 
@@ -54,6 +55,13 @@ def _presets() -> tuple[DiodePreset, ...]:
             source="No device: a mathematical idealisation, SPICE's default with n = 0.04; no junction has n below 1.",
             note="For clamps that are nearly a box: n V_t is 1.03 mV at 300.15 K, so a clamp gives 2.4 mV a decade of "
             "current instead of 60. EG and XTI are scaled with n, which leaves I_s(T) that of the default.",
+        ),
+        DiodePreset(
+            name="ebana",
+            model=PiecewiseLinearDiode(threshold_v=0.15, on_resistance_ohm=1.0, off_resistance_ohm=1e20),
+            source="EBANA (github.com/mawatfa/ebana, commit 9aab552), behavioural diode: VTH 0.15 V, RON 1 ohm, ROFF "
+            "1e20 ohm; Watfa et al., Front. Comput. Neurosci. 2023",
+            note="Piecewise-linear: I = max(v / R_off, (v - V_th) / R_on). Temperature does not act on it.",
         ),
     )
 

@@ -26,6 +26,7 @@ class GroupKind(Enum):
     TILE = "tile"
     CLAMP_ROW = "clamp row"
     LEAK_ROW = "leak row"
+    AMPLIFIER_ROW = "amplifier row"
     DRIVER = "driver"
 
 
@@ -37,7 +38,7 @@ class ElementGroup:
     Args:
         name: unique among the groups of a circuit.
         kind: what they are.
-        resistors, diodes, voltage_sources, current_sources, capacitors: [n] index of each element.
+        resistors, diodes, voltage_sources, current_sources, capacitors, amplifiers: [n] index of each element.
     """
 
     name: str
@@ -47,26 +48,35 @@ class ElementGroup:
     voltage_sources: Indices = field(default_factory=no_indices)
     current_sources: Indices = field(default_factory=no_indices)
     capacitors: Indices = field(default_factory=no_indices)
+    amplifiers: Indices = field(default_factory=no_indices)
 
     @property
-    def elements(self) -> tuple[Indices, Indices, Indices, Indices, Indices]:
-        """The five index arrays, in the order of `Circuit.groups`."""
-        return (self.resistors, self.diodes, self.voltage_sources, self.current_sources, self.capacitors)
+    def elements(self) -> tuple[Indices, ...]:
+        """The six index arrays, in the order of `Circuit.groups`."""
+        return (
+            self.resistors,
+            self.diodes,
+            self.voltage_sources,
+            self.current_sources,
+            self.capacitors,
+            self.amplifiers,
+        )
 
 
 def block_groups(block_circuit: BlockCircuit, tiles: Sequence[Tile]) -> tuple[ElementGroup, ...]:
-    """Return the groups of an energy block, every element in one: drivers, tiles, rows of clamps, rows of leaks.
+    """Return the groups of an energy block, every element in one: drivers, tiles, rows of clamps, leaks, amplifiers.
 
     Args:
         block_circuit: the block.
         tiles: from `tile_crossbars`.
 
     Returns:
-        "inputs_0", "bias", "rails", "nudge2_0"; "w1_t0_0"; "clamps1_0"; "leaks1_0". A long row is cut into banks of
-        BANK_UNITS units, counted from 0.
+        "inputs_0", "bias", "rails", "nudge2_0"; "w1_t0_0"; "clamps1_0"; "leaks1_0"; "amplifiers1_0". A long row is cut
+        into banks of BANK_UNITS units, counted from 0.
     """
     tile_groups = [ElementGroup(name=tile.name, kind=GroupKind.TILE, resistors=tile.resistors) for tile in tiles]
-    return (*_drivers(block_circuit), *tile_groups, *_clamp_rows(block_circuit), *_leak_rows(block_circuit))
+    rows = (*_clamp_rows(block_circuit), *_leak_rows(block_circuit), *_amplifier_rows(block_circuit))
+    return (*_drivers(block_circuit), *tile_groups, *rows)
 
 
 def _banks(units: Indices) -> Iterator[tuple[int, Indices]]:
@@ -124,6 +134,15 @@ def _leak_rows(block_circuit: BlockCircuit) -> Iterator[ElementGroup]:
         for bank, part in _banks(_unit_at(block_circuit, layer, block_circuit.circuit.resistors.a[leaks])):
             name = f"leaks{number}_{bank}"
             yield ElementGroup(name=name, kind=GroupKind.LEAK_ROW, resistors=frozen_indices(leaks[part]))
+
+
+def _amplifier_rows(block_circuit: BlockCircuit) -> Iterator[ElementGroup]:
+    """Return the amplifiers of each layer."""
+    start = block_circuit.circuit.amplifiers.start
+    for number, layer in enumerate(block_circuit.layers, start=1):
+        for bank, part in _banks(_unit_at(block_circuit, layer, start)):
+            name = f"amplifiers{number}_{bank}"
+            yield ElementGroup(name=name, kind=GroupKind.AMPLIFIER_ROW, amplifiers=frozen_indices(part))
 
 
 def _unit_at(block_circuit: BlockCircuit, units: UnitNodes, nodes: Indices) -> Indices:

@@ -20,6 +20,7 @@ from .arrays import (
 from .diode import DiodeModel
 from .errors import CircuitError
 from .names import AbstractNames
+from .piecewise_linear_diode import PiecewiseLinearDiode
 
 
 def _check_lengths(kind: str, **columns: int) -> None:
@@ -73,7 +74,7 @@ class Resistors:
 @final
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Diodes:
-    """Level-1 diodes, each pointing into a short table of models.
+    """Diodes, level-1 or piecewise-linear, each pointing into a short table of models.
 
     Args:
         names: [n] device names.
@@ -87,7 +88,7 @@ class Diodes:
     anode: Indices = field(default_factory=no_indices)
     cathode: Indices = field(default_factory=no_indices)
     model: Indices = field(default_factory=no_indices)
-    models: tuple[DiodeModel, ...] = ()
+    models: tuple[DiodeModel | PiecewiseLinearDiode, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
@@ -208,7 +209,41 @@ class Capacitors:
         return len(self.names)
 
 
-Elements = Resistors | Diodes | VoltageSources | CurrentSources | Capacitors
+@final
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Amplifiers:
+    """Bidirectional amplifiers: voltages go forward times A, currents go back times 1/A.
+
+    Equation: v(end) = A v(start) against ground; of the current i delivered at `end`, i / A is drawn out of `start`.
+
+    Args:
+        names: [n] device names.
+        start: [n] node index of the input.
+        end: [n] node index of the output.
+        gain: [n] A, finite and above zero.
+
+    Source: Kendall et al. 2020, arXiv 2006.01981.
+    """
+
+    names: tuple[str, ...] = ()
+    start: Indices = field(default_factory=no_indices)
+    end: Indices = field(default_factory=no_indices)
+    gain: Floats = field(default_factory=no_floats)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "start", frozen_indices(self.start))
+        object.__setattr__(self, "end", frozen_indices(self.end))
+        object.__setattr__(self, "gain", frozen_floats(self.gain))
+        _check_lengths(
+            "amplifiers", names=len(self.names), start=len(self.start), end=len(self.end), gain=len(self.gain)
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+Elements = Resistors | Diodes | VoltageSources | CurrentSources | Capacitors | Amplifiers
 
 
 def terminals(elements: Elements) -> tuple[Indices, Indices]:
@@ -220,5 +255,5 @@ def terminals(elements: Elements) -> tuple[Indices, Indices]:
             return elements.anode, elements.cathode
         case VoltageSources():
             return elements.plus, elements.minus
-        case CurrentSources():
+        case CurrentSources() | Amplifiers():
             return elements.start, elements.end

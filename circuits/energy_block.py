@@ -42,7 +42,8 @@ class NodeLayer:
 
     Args:
         size: number of units; may be left out where a convolution says it, and is its size then.
-        clamp: diodes to two rails, or None for a linear layer.
+        clamp: diodes to one rail or two, or None for a linear layer; or several, of which each holds an equal run of
+            consecutive units: (Clamp(low_v=0), Clamp(high_v=0)) makes half of them excitatory, half inhibitory.
         leak_s: S — conductance from each node to ground, zero for none; or one a unit, which may be negative: an
             active element, as a deep Hopfield network needs where its devices load a unit by more than its own leak.
             That of a differential unit lies between p and n, and acts on their difference as one to ground would.
@@ -50,26 +51,43 @@ class NodeLayer:
             layer's channel share one value.
         coupling: a convolution of the layer before, or of a voltage-driven input; None for a dense crossbar. A first
             layer that the input drives by currents has neither.
+        amplification: gain of a bidirectional amplifier a node, through which the units drive the next layer; None
+            where they drive it themselves. The layer's state stays that of the units.
     """
 
     size: int = 0
-    clamp: Clamp | None = None
+    clamp: Clamp | tuple[Clamp | None, ...] | None = None
     leak_s: float | tuple[float, ...] = 0.0
     bias: bool = False
     coupling: Convolution | None = None
+    amplification: float | None = None
 
     def __post_init__(self) -> None:
         if self.coupling is not None:
             self._take_size(self.coupling)
         if isinstance(self.size, bool) or not isinstance(self.size, Integral) or self.size < 1:
             raise CircuitError(f"node layer: size = {self.size!r}; give a whole number of units, one or more")
-        if self.clamp is not None and not isinstance(self.clamp, Clamp):
-            raise CircuitError(f"node layer: clamp = {self.clamp!r}; give Clamp(low_v=..., high_v=...) or None")
+        self._check_clamp(self.clamp)
+        if self.amplification is not None and not (np.isfinite(self.amplification) and self.amplification > 0):
+            raise CircuitError(
+                f"node layer: amplification = {self.amplification!r}; give a finite gain above zero, or None"
+            )
         if isinstance(self.leak_s, int | float | np.number):
             if not (np.isfinite(self.leak_s) and self.leak_s >= 0):
                 raise CircuitError(f"node layer: leak_s = {self.leak_s!r}; give zero or more")
         else:
             self._take_leaks(self.leak_s)
+
+    def _check_clamp(self, clamp: object) -> None:
+        """Raise CircuitError for what is no clamp, or several that do not divide the units."""
+        each = clamp if isinstance(clamp, tuple) else (clamp,)
+        for given in each:
+            if given is not None and not isinstance(given, Clamp):
+                raise CircuitError(f"node layer: clamp = {clamp!r}; give Clamp(low_v=..., high_v=...) or None")
+        if not each or self.size % len(each):
+            raise CircuitError(
+                f"node layer: {len(each)} clamps for {self.size} units; give a number that divides them into equal runs"
+            )
 
     def _take_leaks(self, leak_s: object) -> None:
         """Take a leak a unit."""
@@ -98,6 +116,19 @@ class NodeLayer:
     def shape(self) -> tuple[int, ...]:
         """(channels, height, width) of a convolved image, (size,) of other layers."""
         return (self.size,) if self.coupling is None else self.coupling.output_shape
+
+    @property
+    def clamp_runs(self) -> tuple[tuple[slice, Clamp], ...]:
+        """Each clamp with the units that it holds; none where the layer is linear."""
+        clamps = self.clamp if isinstance(self.clamp, tuple) else (self.clamp,)
+        n = self.size // len(clamps)
+        runs = ((slice(k * n, (k + 1) * n), clamp) for k, clamp in enumerate(clamps))
+        return tuple((units, clamp) for units, clamp in runs if clamp is not None)
+
+    @property
+    def is_clamped(self) -> bool:
+        """Whether any of its units has a clamp."""
+        return bool(self.clamp_runs)
 
     @property
     def leaks_s(self) -> Floats:
@@ -161,6 +192,11 @@ class EnergyBlock:
                 "give it as many units as inputs, or use voltage drive"
             )
         self._check_couplings(where)
+        if self.layers[-1].amplification is not None:
+            raise CircuitError(
+                f"{where}: layer {len(self.layers)}, the last, has amplification = {self.layers[-1].amplification:g}, "
+                "but drives no other; leave it out"
+            )
         for field in ("v_unit_v", "g_unit_s", "g_min_s", "temperature_k", "k_over_q_v_per_k"):
             value = getattr(self, field)
             if not (np.isfinite(value) and value > 0):
@@ -214,6 +250,29 @@ class EnergyBlock:
         place = self.output_layers[0] % len(self.layers)
         is_driven_image = place == 0 and self.drive is Drive.CURRENT
         return self.input_shape if is_driven_image else self.layers[place].shape
+
+    @property
+    def energy_weights(self) -> tuple[float, ...]:
+        """Weight of each layer's share of the energy, with its crossbar, bias, leaks and clamps.
+
+        Equation: E = sum_l c_l F_l, c_1 = 1, c_(l+1) = c_l / A_l^2.
+        """
+        weights = [1.0]
+        for layer in self.layers[:-1]:
+            weights.append(weights[-1] if layer.amplification is None else weights[-1] / layer.amplification**2)
+        return tuple(weights)
+
+    @property
+    def output_weight(self) -> float:
+        """Energy weight of the last layer that is nudged; a nudge of 1 adds so much of the loss to the energy."""
+        return self.energy_weights[max(k % len(self.layers) for k in self.output_layers)]
+
+    @property
+    def nudge_shares(self) -> Floats:
+        """[n_outputs] by which nudges are scaled, so that those of all layers count alike: A^-2 for each amplifier."""
+        weights, n = self.energy_weights, len(self.layers)
+        shares = [np.full(self.layers[k].size, self.output_weight / weights[k % n]) for k in self.output_layers]
+        return np.concatenate(shares)
 
     @property
     def n_outputs(self) -> int:

@@ -13,8 +13,8 @@ def to_networkx(circuit: Circuit) -> "nx.MultiGraph[str]":
         circuit: any circuit.
 
     Returns:
-        a graph whose edge keys are (kind, name) and whose edge attribute `value` is in S, V, A or F (None for diodes).
-        A cubic resistor's edge has `k3_per_v2`, too.
+        a graph whose edge keys are (kind, name) and whose edge attribute `value` is in S, V, A or F, or a gain (None
+        for diodes). A cubic resistor's edge has `k3_per_v2`, too.
     """
     graph: nx.MultiGraph[str] = nx.MultiGraph(name=circuit.name)
     graph.add_nodes_from((name, {"label": label}) for name, label in zip(circuit.nodes, circuit.labels, strict=True))
@@ -24,8 +24,9 @@ def to_networkx(circuit: Circuit) -> "nx.MultiGraph[str]":
         circuit.voltage_sources.voltage_v.tolist(),
         circuit.current_sources.current_a.tolist(),
         circuit.capacitors.capacitance_f.tolist(),
+        circuit.amplifiers.gain.tolist(),
     )
-    kinds = ("resistor", "diode", "voltage_source", "current_source", "capacitor")
+    kinds = ("resistor", "diode", "voltage_source", "current_source", "capacitor", "amplifier")
     for kind, group, column in zip(kinds, circuit.groups, values, strict=True):
         start, end = terminals(group)
         for name, a, b, value in zip(group.names, start.tolist(), end.tolist(), column, strict=True):

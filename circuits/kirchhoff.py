@@ -10,9 +10,9 @@ import numpy as np
 from scipy import sparse
 
 from .arrays import Floats, Indices
-from .circuit import Circuit, diode_columns
+from .circuit import Circuit
 from .cubic_branches import CubicBranches, cubic_branches
-from .diode import junction_current, junction_voltage
+from .junctions import Junctions, junctions
 from .topology import NONE, Topology, incidence_matrix, laplacian
 
 DENSE_SHARE = 0.05  # above this filling a dense product is faster than a sparse one
@@ -44,11 +44,8 @@ def diode_currents(circuit: Circuit, voltage_v: Floats) -> tuple[Floats, Floats]
     Returns:
         [batch, n_diodes] A from anode to cathode and [batch, n_diodes] S.
     """
-    i_s, n_vt, r_s = diode_columns(circuit)
     v = voltage_v[:, circuit.diodes.anode] - voltage_v[:, circuit.diodes.cathode]
-    junction = junction_voltage(v, i_s, n_vt, r_s, circuit.gmin_s)
-    current, conductance = junction_current(junction, i_s, n_vt, circuit.gmin_s)
-    return current, conductance / (1.0 + r_s * conductance)
+    return junctions(circuit).current(v)
 
 
 def dense_if_filled(matrix: sparse.csr_array) -> Floats | sparse.csr_array:
@@ -98,10 +95,11 @@ class KirchhoffLaw:
 
     Args:
         topology: the analysed circuit.
-        spread: [n_unknowns, n_nodes] T^T.
-        diode_branches: [n_unknowns, n_diodes] T^T A_d^T.
-        source_branches: [n_unknowns, n_current_sources] T^T A_i^T.
+        spread: [n_unknowns, n_nodes] S; T^T without amplifiers.
+        diode_branches: [n_unknowns, n_diodes] S A_d^T.
+        source_branches: [n_unknowns, n_current_sources] S A_i^T.
         cubic: the resistors that are not linear; None where all are.
+        junctions: the diodes.
     """
 
     topology: Topology
@@ -109,6 +107,7 @@ class KirchhoffLaw:
     diode_branches: sparse.csr_array
     source_branches: sparse.csr_array
     cubic: CubicBranches | None
+    junctions: Junctions
 
     def program(self, conductance_s: Floats) -> "KirchhoffProgram":
         """Put conductances in, [n_resistors] S."""
@@ -132,7 +131,7 @@ class KirchhoffProgram:
     Args:
         law: of the topology.
         conductance_s: [n_resistors] S.
-        rows: [n_unknowns, n_nodes] S — T^T A^T diag(g) A.
+        rows: [n_unknowns, n_nodes] S — S A^T diag(g) A.
         magnitude_s: [n_unknowns] S — sum of |g| at each unknown.
     """
 
@@ -144,7 +143,7 @@ class KirchhoffProgram:
     def residual(self, drives: Floats, voltage_v: Floats, *, voltage_tolerance_v: float | Floats) -> KirchhoffResidual:
         """Return how far node voltages are from obeying Kirchhoff's current law.
 
-        Equation: r = T^T [A^T diag(g) A v + A_c^T g k3 V^3 + A_d^T I_d - i_sources]; tolerance per node =
+        Equation: r = S [A^T diag(g) A v + A_c^T g k3 V^3 + A_d^T I_d - i_sources]; tolerance per node =
         dv * (sum |g| + sum 3 g k3 V^2 + sum g_d), since a voltage tolerance dv does not by itself bound a current.
 
         Args:
@@ -170,7 +169,9 @@ class KirchhoffProgram:
                 leaving = leaving + times_rows(self.law.spread, self.law.cubic.leaving(self.conductance_s, voltage_v))
                 scale = scale + times_rows(self.law.spread, self.law.cubic.slope(self.conductance_s, voltage_v))
             if len(circuit.diodes):
-                current, g_d = diode_currents(circuit, voltage_v)
+                across = voltage_v[:, circuit.diodes.anode] - voltage_v[:, circuit.diodes.cathode]
+                current, g_d = self.law.junctions.current(across)
+                g_d = self.law.junctions.steepest(across, g_d, voltage_tolerance_v)
                 leaving = leaving + times_rows(self.law.diode_branches, current)
                 # A diode across a voltage source counts at neither end: its current returns through the source.
                 scale = scale + times_rows(abs(self.law.diode_branches), g_d)
@@ -193,7 +194,7 @@ class KirchhoffProgram:
 def kirchhoff_law(topology: Topology) -> KirchhoffLaw:
     """Return Kirchhoff's law of a topology."""
     circuit = topology.circuit
-    spread = topology.unknown_matrix().T.tocsr()
+    spread = topology.current_matrix()
     d, i = circuit.diodes, circuit.current_sources
     return KirchhoffLaw(
         topology=topology,
@@ -201,6 +202,7 @@ def kirchhoff_law(topology: Topology) -> KirchhoffLaw:
         diode_branches=(spread @ incidence_matrix(circuit, d.anode, d.cathode).T).tocsr(),
         source_branches=(spread @ incidence_matrix(circuit, i.start, i.end).T).tocsr(),
         cubic=cubic_branches(circuit),
+        junctions=junctions(circuit),
     )
 
 
@@ -226,7 +228,8 @@ def kirchhoff_residual(
 def source_currents(topology: Topology, conductance_s: Floats, drives: Floats, voltage_v: Floats) -> Floats:
     """Return the current that each voltage source delivers into the circuit at its plus node.
 
-    Equation: i_k = sum_n P_nk i_n, with i_n the current leaving node n through everything else (Tellegen).
+    Equation: i_k = sum_n P_nk i_n, with i_n the current leaving node n through everything else (Tellegen). Behind an
+    amplifier the source delivers i_n / A, where it adds A volts a volt.
 
     Args:
         topology: the analysed circuit.
@@ -238,7 +241,7 @@ def source_currents(topology: Topology, conductance_s: Floats, drives: Floats, v
         [batch, n_voltage_sources] A; ngspice's i(V) with the opposite sign.
     """
     leaving = leaving_currents(topology.circuit, conductance_s, drives, voltage_v)
-    return np.asarray((topology.path_matrix().T @ leaving.T).T)
+    return np.asarray((topology.current_path_matrix() @ leaving.T).T)
 
 
 def known_voltages(topology: Topology, drives: Floats) -> Floats:

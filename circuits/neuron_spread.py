@@ -13,6 +13,7 @@ from .devices.spread import Spread
 from .diode import DiodeModel
 from .elements import Diodes, VoltageSources
 from .errors import CircuitError
+from .piecewise_linear_diode import PiecewiseLinearDiode
 
 
 @final
@@ -83,10 +84,15 @@ def _spread_diodes(
         i_s = spread.saturation_current.draw((n,), of_current)
     if spread.emission_coefficient is not None:
         coefficient = spread.emission_coefficient.draw((n,), of_coefficient)
-    table: dict[DiodeModel, int] = {}
+    table: dict[DiodeModel | PiecewiseLinearDiode, int] = {}
     index = np.empty(n, dtype=np.int64)
     for k, (model, f_i, f_n) in enumerate(zip(diodes.model.tolist(), i_s.tolist(), coefficient.tolist(), strict=True)):
         nominal = diodes.models[model]
+        if isinstance(nominal, PiecewiseLinearDiode):
+            raise CircuitError(
+                f"diode '{diodes.names[k]}' is piecewise-linear: it has no saturation current and no emission "
+                "coefficient to spread; spread its rail (rail_std_v), or give the clamp a level-1 diode"
+            )
         drawn = replace(
             nominal,
             saturation_current_a=nominal.saturation_current_a * f_i,

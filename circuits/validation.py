@@ -88,7 +88,7 @@ def check_drives(circuit: Circuit, drives: Floats) -> None:
 
 
 def check_values(circuit: Circuit) -> None:
-    """Raise CircuitError for a conductance, k3, source, capacitance or temperature that is not physical."""
+    """Raise CircuitError for a conductance, k3, source, gain, capacitance or temperature that is not physical."""
     check_conductances(circuit, circuit.resistors.conductance_s)
     k3 = circuit.resistors.k3_per_v2
     for k in np.flatnonzero(~(np.isfinite(k3) & (k3 >= 0)))[:1]:
@@ -102,6 +102,12 @@ def check_values(circuit: Circuit) -> None:
     ):
         for k in np.flatnonzero(~np.isfinite(values))[:1]:
             raise CircuitError(f"circuit '{circuit.name}': source {_place(circuit, group, int(k))} is {values[k]}")
+    gain = circuit.amplifiers.gain
+    for k in np.flatnonzero(~(np.isfinite(gain) & (gain > 0)))[:1]:
+        raise CircuitError(
+            f"circuit '{circuit.name}': gain of amplifier {_place(circuit, circuit.amplifiers, int(k))} is {gain[k]:g}"
+            "; give a finite value above zero"
+        )
     c = circuit.capacitors.capacitance_f
     for k in np.flatnonzero(~(np.isfinite(c) & (c > 0)))[:1]:
         raise CircuitError(
@@ -121,9 +127,10 @@ def check_values(circuit: Circuit) -> None:
 def check_conducting_paths(circuit: Circuit) -> None:
     """Raise CircuitError for a node without a resistive path to ground or to a voltage source.
 
-    A diode alone is no path: in its reverse region only gmin holds the node, and a simulator makes a number up.
+    A diode alone is no path: in its reverse region only gmin holds the node, and a simulator makes a number up. An
+    amplifier is one: what holds either of its ends holds the other.
     """
-    tied = [terminals(group) for group in (circuit.resistors, circuit.voltage_sources)]
+    tied = [terminals(group) for group in (circuit.resistors, circuit.voltage_sources, circuit.amplifiers)]
     start = np.concatenate([column for column, _ in tied])
     end = np.concatenate([column for _, column in tied])
     n = circuit.n_nodes

@@ -55,13 +55,20 @@ def conductance_gradients(circuit: BlockCircuit, r: Response) -> dict[str, tuple
     """Return dL/dG+ and dL/dG- of every crossbar by name, per g_unit, summed over the batch.
 
     Equation: dL/dG = D[mean over the two devices of 1/2 (dv / v_unit)^2] / (beta2 - beta1); with cubic devices of
-    (dv^2 / 2 + k3 dv^4 / 4) / v_unit^2. With wires dv is what the device itself sees.
+    (dv^2 / 2 + k3 dv^4 / 4) / v_unit^2. With wires dv is what the device itself sees. With amplifiers times c / c_L,
+    and dv is between the amplified row and the column.
     """
-    if circuit.needs_each_device:
-        return device_response_gradients(circuit, r.mean_v, r.response_v, r.change_v)
     v_unit_v = circuit.block.v_unit_v
+    if circuit.needs_each_device:
+        found = device_response_gradients(circuit, r.mean_v, r.response_v, r.change_v)
+    else:
+        found = {c.name: c.response_gradient(r.mean_v, r.response_v, v_unit_v) for c in circuit.crossbars}
+    if not len(circuit.circuit.amplifiers):
+        return found
+    weights = {crossbar.name: circuit.gradient_weight(crossbar) for crossbar in circuit.crossbars}
     return {
-        crossbar.name: crossbar.response_gradient(r.mean_v, r.response_v, v_unit_v) for crossbar in circuit.crossbars
+        name: (weights[name] * plus, None if minus is None else weights[name] * minus)
+        for name, (plus, minus) in found.items()
     }
 
 
@@ -69,7 +76,7 @@ def input_gradient(circuit: BlockCircuit, conductance_s: Floats, r: Response) ->
     """Return dL/dx of each sample, [batch, n_inputs].
 
     Equation: current drive -D[s_i] / (beta2 - beta1), since the energy holds -x s; voltage drive
-    D[i_i] / (beta2 - beta1), the change of the current that the input source delivers.
+    D[i_i] / (beta2 - beta1), the change of the current that the input source delivers; with amplifiers times c_1 / c_L.
 
     Args:
         circuit: the block.
@@ -77,5 +84,5 @@ def input_gradient(circuit: BlockCircuit, conductance_s: Floats, r: Response) ->
         r: mean and response.
     """
     if circuit.block.drive is Drive.CURRENT:
-        return -circuit.layers[0].state(r.response_v, circuit.block.v_unit_v)
-    return circuit.input_current_response(conductance_s, r.mean_v, r.response_v, r.change_v)
+        return -circuit.input_weight * circuit.layers[0].state(r.response_v, circuit.block.v_unit_v)
+    return circuit.input_weight * circuit.input_current_response(conductance_s, r.mean_v, r.response_v, r.change_v)

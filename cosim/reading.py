@@ -150,11 +150,13 @@ class PhaseReader:
         if circuit.block.drive is Drive.CURRENT:
             first, second = (circuit.layers[0].state(v, v_unit_v) for v in (pair.first_v, pair.second_v))
             crossings = Crossing.PHASE, Crossing.DIFFERENCE
-            return -self._read_pair(first, second, *crossings, want_mean=False, learn=learn)[1] * pair.per_beta
+            change = -self._read_pair(first, second, *crossings, want_mean=False, learn=learn)[1]
+            return circuit.input_weight * change * pair.per_beta
         first = circuit.input_currents(pair.first_s, pair.first_v)
         second = circuit.input_currents(pair.second_s, pair.second_v)
         crossings = Crossing.CURRENT, Crossing.CURRENT_DIFFERENCE
-        return self._read_pair(first, second, *crossings, want_mean=False, learn=learn)[1] * pair.per_beta
+        change = self._read_pair(first, second, *crossings, want_mean=False, learn=learn)[1]
+        return circuit.input_weight * change * pair.per_beta
 
     def warn_once(self, kind: str, text: str) -> None:
         """Warn of a nudge that is too small, once for each kind of reason."""

@@ -286,9 +286,11 @@ class Relaxation:
         route = self._route(conductance_s, np.concatenate([drives, drive_change]))
         session, program = self._linear_session(route), route.program
         if program is None:
-            return session.small_signal(conductance_s, voltage_v, drive_change)
+            return session.small_signal(conductance_s, voltage_v, drive_change, drives=drives)
         reduced_change = program.drives(drive_change) - program.drives(np.zeros_like(drive_change))
-        response = session.small_signal(program.conductance_s, program.restrict(voltage_v), reduced_change)
+        response = session.small_signal(
+            program.conductance_s, program.restrict(voltage_v), reduced_change, drives=program.drives(drives)
+        )
         # What a reduction adds for no change at all is the same for every sample.
         constant_v = program.expand(np.zeros_like(drive_change[:1]), np.zeros_like(response[:1]))
         return program.expand(drive_change, response) - constant_v

@@ -16,6 +16,7 @@ from typing import Final, final
 
 from circuits.arrays import Floats
 from circuits.block_circuit import BlockCircuit
+from circuits.clamp import Clamp
 from circuits.crossbar import Crossbar, UnitNodes
 from circuits.elements import Resistors
 from circuits.energy_block import Drive, Polarity
@@ -95,7 +96,8 @@ class _BlockDrawing:
         self.picture.text(MARGIN, 38.0, f"{block.name}: {'-'.join(map(str, sizes))}", size=20.0, bold=True)
         facts = [
             f"{block.drive.value}-driven, {block.polarity.value}",
-            f"{circuit.n_nodes - 1:,} nodes, {_resistors_text(circuit.resistors)}, {len(circuit.diodes):,} diodes",
+            f"{circuit.n_nodes - 1:,} nodes, {_resistors_text(circuit.resistors)}, {len(circuit.diodes):,} diodes"
+            + (f", {len(circuit.amplifiers):,} amplifiers" if len(circuit.amplifiers) else ""),
             f"{n_tiles:,} tiles of {self.size} wires at most",
             f"v_unit {block.v_unit_v:g} V, g_unit {block.g_unit_s:g} S, {block.temperature_k:g} K",
         ]
@@ -153,7 +155,7 @@ class _BlockDrawing:
                 self.picture.arrow((x + width, y + _STRIP / 2), (x + width + 44.0, y + _STRIP / 2))
                 self.picture.text(x + width + 50.0, y + _STRIP / 2 + 4.0, "ADC")
             y += _STRIP + _GAP
-        right = x + width + (_RAILS if self.built.block.layers[layer].clamp is not None else 0.0)
+        right = x + width + (_RAILS if self.built.block.layers[layer].is_clamped else 0.0)
         return right, bottom + 36.0
 
     def _weights(
@@ -251,32 +253,39 @@ class _BlockDrawing:
         strips = []
         if layer == 0 and block.drive is Drive.CURRENT:
             strips.append(("inputs", "inputs", f"{units:,} current sources"))
-        if section.clamp is not None:
-            strips.append(("clamps", f"clamps{number}", f"{2 * units:,} diodes"))
+        if section.is_clamped:
+            per_unit = sum((run.stop - run.start) * len(clamp.limits_v) for run, clamp in section.clamp_runs)
+            strips.append(("clamps", f"clamps{number}", f"{self.wires * per_unit:,} diodes"))
         if len(section.leaks_s):
             strips.append(("leaks", f"leaks{number}", f"{units:,} x {_leaks_text(section.leaks_s)}"))
+        if section.amplification is not None:
+            strips.append(("amplifiers", f"amplifiers{number}", f"{units:,} of gain {section.amplification:g}"))
         if layer in {k % len(block.layers) for k in block.output_layers}:
             strips.append(("nudge", f"nudge{number}", f"{units:,} current sources"))
         return strips
 
     def _rails(self, layer: int, x: float, y: float) -> None:
         """Draw the rails beside a row of clamps."""
-        clamp, block = self.built.block.layers[layer].clamp, self.built.block
-        if clamp is None:
+        block = self.built.block
+        runs = block.layers[layer].clamp_runs
+        if not runs:
             return
-        low_v, high_v = clamp.rails_v(block.temperature_k, block.k_over_q_v_per_k)
+        found = [clamp.rails_v(block.temperature_k, block.k_over_q_v_per_k) for _, clamp in runs]
+        rails = [f"{rail_v:+.4g}" for low_v, high_v in found for rail_v in (high_v, low_v) if rail_v is not None]
         for at in (y + 12.0, y + 24.0):
             self.picture.line((x, at), (x + 18.0, at), stroke=FAINT)
         self.picture.box(x + 18.0, y, _RAILS - 18.0, _STRIP, fill=DIGITAL)
         middle = x + 18.0 + (_RAILS - 18.0) / 2
-        self.picture.text(
-            middle, y + 15.0, f"rails {high_v:+.4g}, {low_v:+.4g} V", bold=True, anchor="middle", size=10.0
+        named = (
+            f"rail{'' if len(rails) == 1 else 's'} {', '.join(rails)} V" if len(rails) < 3 else f"{len(rails)} rails"
         )
-        self.picture.text(middle, y + 29.0, f"hold {clamp.low_v:g} to {clamp.high_v:g} V", size=10.0, anchor="middle")
+        self.picture.text(middle, y + 15.0, named, bold=True, anchor="middle", size=10.0)
+        held = "; ".join(_limits_text(clamp) for _, clamp in runs)
+        self.picture.text(middle, y + 29.0, f"hold {held} V", size=10.0, anchor="middle")
 
     def _turn(self, layer: int, x: float, right: float, bottom: float, next_y: float) -> float:
         """Lead the wires of a layer to the right, as rows of the next crossbar; return where that begins."""
-        clamped = self.built.block.layers[layer].clamp is not None
+        clamped = self.built.block.layers[layer].is_clamped
         width = right - x - (_RAILS if clamped else 0.0)
         next_x = max(x + width + 40.0, x + width / 2 + _LABELS + 24.0)
         bias, weights = self._crossbars_of(layer + 1)
@@ -365,6 +374,13 @@ def _resistors_text(resistors: Resistors) -> str:
     """Return how many resistors there are, and how many of them are cubic."""
     cubic = f" ({len(resistors.cubic):,} cubic)" if len(resistors.cubic) else ""
     return f"{len(resistors):,} resistors{cubic}"
+
+
+def _limits_text(clamp: Clamp) -> str:
+    """Return the limits of a clamp, in V."""
+    if clamp.low_v is None:
+        return f"below {clamp.high_v:g}"
+    return f"above {clamp.low_v:g}" if clamp.high_v is None else f"{clamp.low_v:g} to {clamp.high_v:g}"
 
 
 def _leaks_text(leaks_s: Floats) -> str:

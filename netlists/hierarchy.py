@@ -4,7 +4,7 @@
     sample.inc     the driven sources' values, a .param each: what changes with every sample
     drivers.inc    subcircuits of the sources
     crossbars.inc  subcircuits of the tiles
-    neurons.inc    diode models, subcircuits of the rows of clamps and leaks
+    neurons.inc    diode models, subcircuits of the rows of clamps, leaks and amplifiers
 
 Every net that a group touches is a port of the same name; ground is global. So no node is hidden: a simulator reports
 them by the names of the flat deck. The text reads back to the same circuit, bit for bit (`netlists.read_deck`).
@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from circuits.arrays import Indices
+from circuits.diode import DiodeModel
 from circuits.element_groups import ElementGroup, GroupKind
 from circuits.elements import terminals
 from circuits.validation import check_values
@@ -23,9 +24,10 @@ from circuits.validation import check_values
 from .errors import NetlistError
 from .lowering import spell
 from .netlist import Netlist, active_elements
+from .spice_amplifier import amplifier_cards
 from .spice_numbers import NOMINAL_CELSIUS, format_celsius, format_double, format_resistances
 from .spice_reader import DRIVE
-from .spice_writer import OPEN_OHM, active_line, cubic_law
+from .spice_writer import OPEN_OHM, active_line, cubic_law, diode_values
 
 TOP: Final = "top.cir"
 SAMPLE: Final = "sample.inc"
@@ -34,6 +36,7 @@ FILES: Final = {
     GroupKind.TILE: "crossbars.inc",
     GroupKind.CLAMP_ROW: "neurons.inc",
     GroupKind.LEAK_ROW: "neurons.inc",
+    GroupKind.AMPLIFIER_ROW: "neurons.inc",
 }
 _HEADERS: Final = {
     SAMPLE: "* one sample: values of the driven sources, V and A",
@@ -147,6 +150,7 @@ def _model_lines(netlist: Netlist) -> list[str]:
         f"rs={format_double(m.series_resistance_ohm)} eg={format_double(m.activation_energy_ev)} "
         f"xti={format_double(m.saturation_exponent)})"
         for name, m in zip(netlist.models, netlist.circuit.diodes.models, strict=True)
+        if isinstance(m, DiodeModel)
     ]
 
 
@@ -165,13 +169,17 @@ def _element_lines(netlist: Netlist) -> tuple[list[str], ...]:
     ]
     values = (
         format_resistances(circuit.resistors.conductance_s),
-        [netlist.models[k] for k in circuit.diodes.model.tolist()],
+        diode_values(netlist),
         *sources,
         list(map(format_double, circuit.capacitors.capacitance_f.tolist())),
     )
-    cards = tuple(
-        _cards(netlist.nodes, spelt, terminals(group), column)
-        for spelt, group, column in zip(names, circuit.groups, values, strict=True)
+    two_ended = circuit.groups[: len(names)]  # all but amplifiers, which are three cards each
+    cards = (
+        *(
+            _cards(netlist.nodes, spelt, terminals(group), column)
+            for spelt, group, column in zip(names, two_ended, values, strict=True)
+        ),
+        ["\n".join(map(_folded, parts)) for parts in amplifier_cards(netlist)],
     )
     conductance_s = circuit.resistors.conductance_s
     for k in active_elements(circuit, conductance_s).tolist():

@@ -5,10 +5,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from circuits.circuit import Circuit
+from circuits.piecewise_linear_diode import PiecewiseLinearDiode
 from circuits.validation import validate
 
 from .errors import NetlistError
 from .netlist import Netlist, NodeMap, SolverOptions, node_map
+from .spice_amplifier import sense_name, sense_node
 
 RESERVED_NODES = frozenset({"gnd", "sweep"})  # ngspice's other name for ground, and the node of our sweep source
 RESERVED_NAME = re.compile(r"^(drive\d+|sweep)$")  # names of streamed sources and of the sweep source
@@ -45,6 +47,39 @@ def _spell_resistors(circuit: Circuit) -> tuple[str, ...]:
     return tuple("b" + name[1:] if k in cubic else name for k, name in enumerate(names))
 
 
+def _spell_diodes(circuit: Circuit) -> tuple[str, ...]:
+    """Return the names of the diodes: with b where one is piecewise-linear, for it is a behavioural source, too."""
+    d = circuit.diodes
+    is_piecewise = [isinstance(model, PiecewiseLinearDiode) for model in d.models]
+    names = _spell_all(circuit, "diodes", d.names, "d")
+    if not any(is_piecewise):
+        return names
+    return tuple("b" + name[1:] if is_piecewise[k] else name for name, k in zip(names, d.model.tolist(), strict=True))
+
+
+def _check_behavioural(circuit: Circuit, resistors: Sequence[str], diodes: Sequence[str]) -> None:
+    """Raise NetlistError where a cubic resistor and a piecewise-linear diode would be one source by their names."""
+    clash = {resistors[k] for k in circuit.resistors.cubic.tolist()}.intersection(diodes)
+    if clash:
+        raise NetlistError(
+            f"circuit '{circuit.name}': a cubic resistor and a piecewise-linear diode are both spelt '{min(clash)}' in "
+            "SPICE; rename one"
+        )
+
+
+def _spell_amplifiers(circuit: Circuit, nodes: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the amplifiers; the node and the source that measure their currents are named after them."""
+    names = _spell_all(circuit, "amplifiers", circuit.amplifiers.names)
+    taken = {sense_node(name) for name in names}.intersection(nodes)
+    taken |= {sense_name(name)[1:] for name in names}.intersection(map(spell, circuit.voltage_sources.names))
+    if taken:
+        raise NetlistError(
+            f"circuit '{circuit.name}': '{min(taken)}' names a node or voltage source, but an amplifier's deck needs "
+            "that name; rename"
+        )
+    return names
+
+
 def lower(circuit: Circuit, options: SolverOptions | None = None) -> tuple[Netlist, NodeMap]:
     """Lower a circuit to a netlist.
 
@@ -66,15 +101,18 @@ def lower(circuit: Circuit, options: SolverOptions | None = None) -> tuple[Netli
         raise NetlistError(
             f"circuit '{circuit.name}': a node cannot be named '{min(reserved)}' (SPICE or the deck uses it); rename"
         )
+    resistors, diodes = _spell_resistors(circuit), _spell_diodes(circuit)
+    _check_behavioural(circuit, resistors, diodes)
     netlist = Netlist(
         circuit=circuit,
         topology=topology,
         nodes=nodes,
-        resistors=_spell_resistors(circuit),
-        diodes=_spell_all(circuit, "diodes", circuit.diodes.names, "d"),
+        resistors=resistors,
+        diodes=diodes,
         voltage_sources=_spell_all(circuit, "voltage sources", circuit.voltage_sources.names, "v"),
         current_sources=_spell_all(circuit, "current sources", circuit.current_sources.names, "i"),
         capacitors=_spell_all(circuit, "capacitors", circuit.capacitors.names, "c"),
+        amplifiers=_spell_amplifiers(circuit, nodes),
         models=tuple(f"diode{k}" for k in range(len(circuit.diodes.models))),
         options=options or SolverOptions(),
     )

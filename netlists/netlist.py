@@ -66,8 +66,9 @@ class Netlist:
         topology: its analysed wiring.
         nodes: [n_nodes] SPICE node names, lower case; nodes[0] is "0".
         resistors, diodes, voltage_sources, current_sources, capacitors: device names, first letter included; a
-            cubic resistor has a b.
-        models: [n_models] model names.
+            cubic resistor has a b, and so has a piecewise-linear diode.
+        models: [n_models] model names; that of a piecewise-linear diode stands in no deck.
+        amplifiers: names without a letter: each is three cards, and a node of its own (`spice_amplifier`).
         options: tolerances.
     """
 
@@ -80,6 +81,7 @@ class Netlist:
     current_sources: tuple[str, ...]
     capacitors: tuple[str, ...]
     models: tuple[str, ...]
+    amplifiers: tuple[str, ...] = ()
     options: SolverOptions = field(default_factory=SolverOptions)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from circuits.arrays import Indices, no_floats
 from circuits.circuit import Circuit
-from circuits.elements import Capacitors, CurrentSources, Diodes, Elements, Resistors, VoltageSources
+from circuits.elements import Amplifiers, Capacitors, CurrentSources, Diodes, Elements, Resistors, VoltageSources
 
 from .errors import NetlistError
 from .lowering import spell
@@ -39,7 +39,8 @@ def reordered_like(circuit: Circuit, reference: Circuit) -> Circuit:
         circuit.current_sources,
         circuit.capacitors,
     )
-    r_at, d_at, v_at, i_at, c_at = (
+    amplifiers = circuit.amplifiers
+    r_at, d_at, v_at, i_at, c_at, a_at = (
         places(_kind(group), group.names, wanted.names)
         for group, wanted in zip(circuit.groups, reference.groups, strict=True)
     )
@@ -81,6 +82,12 @@ def reordered_like(circuit: Circuit, reference: Circuit) -> Circuit:
             a=node[c.a[c_at]],
             b=node[c.b[c_at]],
             capacitance_f=c.capacitance_f[c_at],
+        ),
+        amplifiers=Amplifiers(
+            names=reference.amplifiers.names,
+            start=node[amplifiers.start[a_at]],
+            end=node[amplifiers.end[a_at]],
+            gain=amplifiers.gain[a_at],
         ),
         temperature_k=circuit.temperature_k,
         gmin_s=circuit.gmin_s,
@@ -128,6 +135,7 @@ def _kind(group: Elements) -> str:
         VoltageSources: "voltage sources",
         CurrentSources: "current sources",
         Capacitors: "capacitors",
+        Amplifiers: "amplifiers",
     }[type(group)]
 
 

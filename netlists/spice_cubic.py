@@ -15,9 +15,9 @@ from .errors import NetlistError
 FORM: Final = "Bname a b i=g*v(a,b)*(1+k3*v(a,b)*v(a,b))"
 _DIGITS: Final = 11
 _NUMBER: Final = r"(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d{1,4})?"
-_VALUE: Final = rf"(?:({_NUMBER})|\(({_NUMBER})([+-]{_NUMBER})\))"
-_ACROSS: Final = r"v\(([^\s(),]+),([^\s(),]+)\)"
-_LAW: Final = re.compile(rf"i={_VALUE}\*{_ACROSS}\*\(1\+{_VALUE}\*{_ACROSS}\*{_ACROSS}\)", re.ASCII)
+VALUE: Final = rf"(?:({_NUMBER})|\(({_NUMBER})([+-]{_NUMBER})\))"
+ACROSS: Final = r"v\(([^\s(),]+),([^\s(),]+)\)"
+_LAW: Final = re.compile(rf"i={VALUE}\*{ACROSS}\*\(1\+{VALUE}\*{ACROSS}\*{ACROSS}\)", re.ASCII)
 
 
 def format_in_expression(value: float) -> str:
@@ -58,11 +58,11 @@ def parse_law(a: str, b: str, expression: str) -> tuple[float, float]:
     parts = found.groups()
     if not (a, b) == parts[3:5] == parts[8:10] == parts[10:12]:
         raise NetlistError(f"this cubic device joins '{a}' and '{b}', its law other nodes; write '{FORM}'")
-    return _value(parts[:3]), _value(parts[5:8])
+    return value_in_expression(parts[:3]), value_in_expression(parts[5:8])
 
 
-def _value(parts: tuple[str | None, ...]) -> float:
-    """Return a number, or the sum of two."""
+def value_in_expression(parts: tuple[str | None, ...]) -> float:
+    """Return a number, or the sum of two, from the groups that VALUE finds."""
     texts = [text for text in parts if text is not None]
     for text in texts:
         if len(Decimal(text).normalize().as_tuple().digits) > _DIGITS:

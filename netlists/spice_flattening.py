@@ -15,7 +15,8 @@ import numpy.typing as npt
 from circuits.arrays import Floats, Indices
 from circuits.circuit import Circuit
 from circuits.diode import DiodeModel
-from circuits.elements import Capacitors, CurrentSources, Diodes, Resistors, VoltageSources
+from circuits.elements import Amplifiers, Capacitors, CurrentSources, Diodes, Resistors, VoltageSources
+from circuits.piecewise_linear_diode import PiecewiseLinearDiode
 
 from .errors import NetlistError
 from .spice_lexer import Card
@@ -44,7 +45,7 @@ class _Piece(NamedTuple):
 def flatten(
     top: Scope,
     subcircuits: Mapping[str, Scope],
-    models: tuple[DiodeModel, ...],
+    models: tuple[DiodeModel | PiecewiseLinearDiode, ...],
     *,
     name: str,
     temperature_k: float,
@@ -69,7 +70,7 @@ def flatten(
     _count_elements(top, subcircuits, {}, ())
     flat = _Flat(top, subcircuits)
     flat.expand(top, np.array([flat.node(node) for node in top.nodes], dtype=np.int64), "")
-    r, d, v, i, c = (_joined(kind, top.card) for kind in flat.pieces)
+    r, d, v, i, c, a = (_joined(kind, top.card) for kind in flat.pieces)
     return Circuit(
         name=name,
         nodes=tuple(flat.nodes),
@@ -84,6 +85,7 @@ def flatten(
             names=tuple(i.names), start=i.start, end=i.end, current_a=i.values, driven=i.extra > 0
         ),
         capacitors=Capacitors(names=tuple(c.names), a=c.start, b=c.end, capacitance_f=c.values),
+        amplifiers=Amplifiers(names=tuple(a.names), start=a.start, end=a.end, gain=a.values),
         temperature_k=temperature_k,
         gmin_s=gmin_s,
         active=bool((r.values <= 0).any()),
@@ -152,7 +154,7 @@ class _Flat:
 
     def __init__(self, top: Scope, subcircuits: Mapping[str, Scope]) -> None:
         self.nodes: dict[str, int] = {"0": 0}
-        self.pieces: tuple[list[_Piece], ...] = ([], [], [], [], [])
+        self.pieces: tuple[list[_Piece], ...] = ([], [], [], [], [], [])
         self.top = top
         self.subcircuits = subcircuits
         self.whole: dict[str, tuple[_Piece, ...]] = {}
@@ -201,6 +203,7 @@ class _Flat:
             _piece(scope.voltage_sources, scope.voltage_sources.values, dict.fromkeys(scope.driven_voltage, 1.0)),
             _piece(scope.current_sources, scope.current_sources.values, dict.fromkeys(scope.driven_current, 1.0)),
             _piece(scope.capacitors, scope.capacitors.values),
+            _piece(scope.amplifiers, scope.amplifiers.values),
         )
 
 

@@ -1,9 +1,10 @@
 """Read SPICE text back into a circuit: the part of SPICE that this project writes, and a little more.
 
-Accepted: R, C, V, I, D and X cards; G cards of an active leak, a VCCS across its own nodes; B cards of a cubic device;
-.include (.inc), .subckt and .ends, .param, .model d(...), .options, .title, .end; .op and .save are passed over. Values
-are numbers or, but for G and B, {parameter}. Names are case-blind. Everything else is refused with file and line: other
-expressions, definitions inside a subcircuit, its parameters, sources that are more than DC, and so on.
+Accepted: R, C, V, I, D and X cards; G cards of an active leak, a VCCS across its own nodes; B cards of a cubic device
+or a piecewise-linear diode; E, V and F cards, in this order, of a bidirectional amplifier; .include (.inc), .subckt and
+.ends, .param, .model d(...), .options, .title, .end; .op and .save are passed over. Values are numbers or, but for G,
+B, E and F, {parameter}. Names are case-blind. Everything else is refused with file and line: other expressions,
+definitions inside a subcircuit, its parameters, sources that are more than DC, and so on.
 
 A source is driven where its value is {drive_<its name>}: its value comes with each sample.
 """
@@ -17,6 +18,7 @@ from typing import Final, final
 
 from circuits.circuit import Circuit
 from circuits.diode import DiodeModel
+from circuits.piecewise_linear_diode import PiecewiseLinearDiode
 
 from .errors import NetlistError
 from .netlist import SolverOptions
@@ -24,7 +26,8 @@ from .spice_cubic import FORM, parse_law
 from .spice_flattening import flatten
 from .spice_lexer import Card, read_cards, require_printable
 from .spice_numbers import conductance_of
-from .spice_scope import PARAMETER, Call, Columns, Reference, Scope
+from .spice_piecewise import STARTS, parse_diode
+from .spice_scope import PARAMETER, Call, Columns, HalfAmplifier, Reference, Scope
 from .spice_settings import parse_assignments, parse_model, parse_options, parse_value, solver_options
 
 DRIVE: Final = "drive_"  # a driven source's value is the parameter of this and its name
@@ -33,6 +36,8 @@ _RESISTOR: Final = re.compile(
     r"r([a-z0-9_]+) ([a-z0-9_]+) ([a-z0-9_]+) ([+-]?\d+(?:\.\d*)?(?:e[+-]?\d{1,4})?)", re.ASCII
 )
 _NAME: Final = re.compile(r"[^\s{}'\"=(),;$\\]+")
+GROUND: Final = frozenset({"0", "gnd"})
+AMPLIFIER: Final = "Ename m 0 start 0 A, Vname m end 0, Fname start 0 Vname 1/A"
 _PASSED_OVER: Final = frozenset({".op", ".save", ".end"})
 
 
@@ -87,16 +92,18 @@ class _Reader:
         self.top = Scope(card=place)
         self.scope = self.top
         self.subcircuits: dict[str, Scope] = {}
-        self.models: list[DiodeModel] = []
+        self.models: list[DiodeModel | PiecewiseLinearDiode] = []
         self.options: dict[str, tuple[Decimal, Card]] = {}
         self.elements: dict[str, Callable[[Card, list[str]], None]] = {
             "r": self._resistor,
             "g": self._active_leak,
-            "b": self._cubic,
+            "b": self._behavioural,
             "d": self._diode,
             "v": self._source,
             "i": self._source,
             "c": self._capacitor,
+            "e": self._amplifier,
+            "f": self._amplifier_back,
             "x": self._call,
         }
         self.controls: dict[str, Callable[[Card, list[str]], None]] = {
@@ -123,6 +130,15 @@ class _Reader:
             self.scope.resistors.add(card, name, start, end, _conductance(card, Decimal(value)))
         if self.scope is not self.top:
             raise self.scope.card.error(f"subcircuit '{self.scope.name}' has no .ends")
+        self._check_amplifiers()
+
+    def _check_amplifiers(self) -> None:
+        """Raise NetlistError for an amplifier of which a card is missing, or whose node between has other elements."""
+        for half in self.scope.half_amplifiers.values():
+            raise half.card.error(f"a VCVS is read where it is half of an amplifier; write '{AMPLIFIER}'")
+        for node, card in self.scope.inner_nodes.items():
+            if node in self.scope.nodes:
+                raise card.error(f"node '{node}' of an amplifier belongs to it alone; rename it")
 
     def _card(self, card: Card) -> None:
         """Take a card that is not a plain resistor."""
@@ -136,7 +152,7 @@ class _Reader:
                 raise card.error(f"'{word}' is not read here; remove it, or keep it in a deck of its own")
             self.controls[word](card, words[1:])
         elif word[0] not in self.elements:
-            raise card.error(f"unknown element '{word}'; R, G, B, C, V, I, D and X are read")
+            raise card.error(f"unknown element '{word}'; R, G, B, C, V, I, D, E, F and X are read")
         else:
             self.elements[word[0]](card, words)
 
@@ -169,9 +185,12 @@ class _Reader:
         name, a, b = self._terminals(card, [*words[:3], *words[5:]], form)
         self.scope.resistors.add(card, name, a, b, float(parse_value(card, words[5])))
 
-    def _cubic(self, card: Card, words: list[str]) -> None:
+    def _behavioural(self, card: Card, words: list[str]) -> None:
         expression = "".join(words[3:])
         name, a, b = self._terminals(card, [*words[:3], *([expression] if expression else [])], FORM)
+        if expression.startswith(STARTS):
+            self._piecewise_linear(card, words, expression)
+            return
         try:
             conductance_s, k3_per_v2 = parse_law(words[1], words[2], expression)
         except NetlistError as error:
@@ -180,14 +199,55 @@ class _Reader:
             self.scope.cubic[len(self.scope.resistors.names)] = k3_per_v2
         self.scope.resistors.add(card, name, a, b, conductance_s)
 
+    def _piecewise_linear(self, card: Card, words: list[str], expression: str) -> None:
+        try:
+            model = parse_diode(words[0], words[1], words[2], expression)
+        except NetlistError as error:
+            raise card.error(str(error)) from None
+        if model not in self.models:
+            self.models.append(model)
+        index = self.models.index(model)
+        self.scope.models.setdefault(f"({index})", index)  # no name that a deck could give to one
+        self._add_diode(card, words, f"({index})")
+
     def _capacitor(self, card: Card, words: list[str]) -> None:
         name, a, b = self._terminals(card, words, "Cname node node farads")
         value = self._value(card, words[3], self.scope.capacitors)
         self.scope.capacitors.add(card, name, a, b, float(value))
 
+    def _amplifier(self, card: Card, words: list[str]) -> None:
+        if len(words) != 6 or words[2] not in GROUND or words[4] not in GROUND:
+            raise card.error(f"a VCVS is read where it is half of an amplifier; write '{AMPLIFIER}'")
+        name, between, start = _checked(card, [words[0], words[1], words[3]])
+        if between in self.scope.half_amplifiers or between in self.scope.inner_nodes:
+            raise card.error(f"node '{between}' of an amplifier belongs to it alone; rename it")
+        gain = float(parse_value(card, words[5]))
+        self.scope.half_amplifiers[between] = HalfAmplifier(card=card, name=name[1:], start=start, gain=gain)
+
+    def _sense(self, card: Card, words: list[str], half: HalfAmplifier) -> None:
+        """Take the source that measures what an amplifier delivers."""
+        if len(words) != 4 or parse_value(card, words[3]) or half.end:
+            raise card.error(f"behind the VCVS of an amplifier stands one source of 0 V; write '{AMPLIFIER}'")
+        half.sense, half.end = _checked(card, [words[0], words[2]])
+
+    def _amplifier_back(self, card: Card, words: list[str]) -> None:
+        found = next((at for at, half in self.scope.half_amplifiers.items() if [half.sense] == words[3:4]), None)
+        if len(words) != 5 or found is None:
+            raise card.error(f"a CCCS is read behind the other cards of its amplifier; write '{AMPLIFIER}'")
+        half = self.scope.half_amplifiers.pop(found)
+        back = float(parse_value(card, words[4]))
+        if words[1] != half.start or words[2] not in GROUND or not half.gain or back != 1.0 / half.gain:
+            raise card.error(f"this CCCS does not draw 1 / {half.gain!r} of the current out of '{half.start}'; it must")
+        self.scope.inner_nodes[found] = half.card
+        start, end = self.scope.node(half.start), self.scope.node(half.end)
+        self.scope.amplifiers.add(half.card, half.name, start, end, half.gain)
+
     def _source(self, card: Card, words: list[str]) -> None:
         if words[3:4] == ["dc"]:
             del words[3]
+        if words[0][0] == "v" and words[1:2] and words[1] in self.scope.half_amplifiers:
+            self._sense(card, words, self.scope.half_amplifiers[words[1]])
+            return
         name, plus, minus = self._terminals(card, words, f"{words[0][0].upper()}name node node dc value")
         voltage = words[0][0] == "v"
         columns = self.scope.voltage_sources if voltage else self.scope.current_sources
@@ -197,8 +257,12 @@ class _Reader:
         columns.add(card, name, plus, minus, float(value))
 
     def _diode(self, card: Card, words: list[str]) -> None:
-        name, anode, cathode = self._terminals(card, words, "Dname anode cathode model")
-        self.scope.diodes.add(card, name, anode, cathode, words[3])
+        self._terminals(card, words, "Dname anode cathode model")
+        self._add_diode(card, words, words[3])
+
+    def _add_diode(self, card: Card, words: list[str], model: str) -> None:
+        name, anode, cathode = words[0][1:], *map(self.scope.node, words[1:3])
+        self.scope.diodes.add(card, name, anode, cathode, model)
         self.scope.diode_cards.append(card)
 
     def _call(self, card: Card, words: list[str]) -> None:
@@ -229,6 +293,7 @@ class _Reader:
             raise card.error(
                 "this .ends does not close the subcircuit that is open; write '.ends name' after its cards"
             )
+        self._check_amplifiers()
         self.scope = self.top
 
     def _parameters(self, card: Card, words: list[str]) -> None:

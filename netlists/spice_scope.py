@@ -58,7 +58,29 @@ class Call:
     name: str
     subcircuit: str
     nodes: list[int]
-    before: tuple[int, int, int, int, int]
+    before: tuple[int, ...]
+
+
+@final
+@dataclass(kw_only=True, slots=True, eq=False)
+class HalfAmplifier:
+    """An amplifier while its cards are read: E, then the source that measures, then F.
+
+    Args:
+        card: of the E.
+        name: without its letter.
+        start: name of the node that controls it.
+        gain: of the E.
+        end: name of the node behind the source; empty until that has come.
+        sense: name of the source, with its letter.
+    """
+
+    card: Card
+    name: str
+    start: str
+    gain: float
+    end: str = ""
+    sense: str = ""
 
 
 @final
@@ -83,6 +105,9 @@ class Scope:
         n_ports: the first n_ports nodes are its ports.
         nodes: index by local name.
         resistors, voltage_sources, current_sources, capacitors: values in S, V, A, F.
+        amplifiers: values are gains.
+        half_amplifiers: those of which not every card has come, by the node between.
+        inner_nodes: names of the nodes inside the others, with the card of each.
         diodes: values are model names; diode_cards say where they are.
         driven_voltage, driven_current: entries whose value comes with each sample.
         cubic: k3 in 1/V^2 by entry of the resistors that are not linear.
@@ -101,6 +126,9 @@ class Scope:
     voltage_sources: Columns[float] = field(default_factory=Columns)
     current_sources: Columns[float] = field(default_factory=Columns)
     capacitors: Columns[float] = field(default_factory=Columns)
+    amplifiers: Columns[float] = field(default_factory=Columns)
+    half_amplifiers: dict[str, HalfAmplifier] = field(default_factory=dict)
+    inner_nodes: dict[str, Card] = field(default_factory=dict)
     diode_cards: list[Card] = field(default_factory=list)
     driven_voltage: list[int] = field(default_factory=list)
     driven_current: list[int] = field(default_factory=list)
@@ -116,7 +144,7 @@ class Scope:
         return self.nodes.setdefault(name, len(self.nodes))
 
     @property
-    def sizes(self) -> tuple[int, int, int, int, int]:
+    def sizes(self) -> tuple[int, ...]:
         """Number of elements of each kind, in the order of `Circuit.groups`."""
         return (
             len(self.resistors.names),
@@ -124,4 +152,5 @@ class Scope:
             len(self.voltage_sources.names),
             len(self.current_sources.names),
             len(self.capacitors.names),
+            len(self.amplifiers.names),
         )

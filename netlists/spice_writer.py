@@ -3,22 +3,26 @@
 Standalone: every value in the deck, an `.op`, runs in plain `ngspice -b`. Streamed: driven sources are `external`
 (libngspice asks for their value, point by point) and a dummy source is swept, one point a sample. A driven source is
 named after its row in the table of drives, so that a compiled callback can tell which one it is.
-An active leak, a negative conductance, is no resistor, so it is spelt as a VCCS across its own nodes; and a cubic
-device as a behavioural source.
+An active leak, a negative conductance, is no resistor, so it is spelt as a VCCS across its own nodes; a cubic device
+and a piecewise-linear diode as behavioural sources. An amplifier is a VCVS and a CCCS with a source that measures.
 """
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import final
 
 import numpy as np
 
 from circuits.arrays import Floats
-from circuits.diode import NOMINAL_TEMPERATURE_K
+from circuits.diode import NOMINAL_TEMPERATURE_K, DiodeModel
 from circuits.elements import terminals
+from circuits.piecewise_linear_diode import PiecewiseLinearDiode
 from circuits.validation import check_conductances
 
 from .netlist import Netlist, active_elements
+from .spice_amplifier import amplifier_cards
 from .spice_cubic import format_law
+from .spice_piecewise import format_diode
 
 ZERO_CELSIUS_K = 273.15
 OPEN_OHM = 1e99  # a reduced circuit may have a net conductance of exactly zero
@@ -73,9 +77,22 @@ def _diode_lines(netlist: Netlist) -> list[str]:
         f"rs={format_number(m.series_resistance_ohm)} eg={format_number(m.activation_energy_ev)} "
         f"xti={format_number(m.saturation_exponent)})"
         for name, m in zip(netlist.models, d.models, strict=True)
+        if isinstance(m, DiodeModel)
     ]
+    columns = zip(netlist.diodes, d.anode.tolist(), d.cathode.tolist(), diode_values(netlist), strict=True)
+    return lines + [f"{name} {nodes[a]} {nodes[c]} {value}" for name, a, c, value in columns]
+
+
+def diode_values(netlist: Netlist) -> list[str]:
+    """Return what stands on each diode's card behind its nodes: its model, or a piecewise-linear one's expression."""
+    nodes, d = netlist.nodes, netlist.circuit.diodes
     columns = zip(netlist.diodes, d.anode.tolist(), d.cathode.tolist(), d.model.tolist(), strict=True)
-    return lines + [f"{name} {nodes[a]} {nodes[c]} {netlist.models[m]}" for name, a, c, m in columns]
+    return [
+        format_diode(name, nodes[a], nodes[c], model)
+        if isinstance(model := d.models[m], PiecewiseLinearDiode)
+        else netlist.models[m]
+        for name, a, c, m in columns
+    ]
 
 
 def _capacitor_lines(netlist: Netlist) -> list[str]:
@@ -130,6 +147,7 @@ def format_standalone(netlist: Netlist) -> str:
         *_resistor_lines(netlist, _resistor_prefixes(netlist), netlist.circuit.resistors.conductance_s),
         *_diode_lines(netlist),
         *_capacitor_lines(netlist),
+        *chain.from_iterable(amplifier_cards(netlist)),
         ".op",
         ".end",
     ]
@@ -178,6 +196,7 @@ def streamed_template(netlist: Netlist) -> StreamedTemplate:
     tail = [
         *_diode_lines(netlist),
         *_capacitor_lines(netlist),
+        *chain.from_iterable(amplifier_cards(netlist)),
         "vsweep sweep 0 0.0",
         "rsweep sweep 0 1.0",
         ".save all",

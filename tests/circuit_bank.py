@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from circuits import Circuit, CircuitBuilder, DiodeModel
+from circuits import Circuit, CircuitBuilder, DiodeModel, PiecewiseLinearDiode
 
 V_T = 1.38064852e-23 / 1.6021766208e-19 * 300.15
 PLAIN = DiodeModel()
@@ -175,6 +175,29 @@ def _sharp_overdriven() -> Case:
     return Case(b.build(), {"node": node}, {"rail": -current})
 
 
+def _piecewise_linear_clamp() -> Case:
+    # 0.15 V and 0.1 mV across 1 ohm above the rail; the lower diode is off, and its 1 Mohm take 2.8 uA.
+    current = 1e-4
+    node = 0.3 + 0.15 + 1.0 * current
+    low = (node + 2.35) / 1e6
+    b = CircuitBuilder("piecewise-linear clamp").voltage_source("s", "in", "0", node + (current + low) / 1e-4)
+    b.resistor("r", "in", "node", 1e-4).diode("up", "node", "rail", PiecewiseLinearDiode())
+    b.voltage_source("rail", "rail", "0", 0.3).voltage_source("low", "low", "0", -2.35)
+    b.diode("down", "low", "node", PiecewiseLinearDiode(threshold_v=0.5, off_resistance_ohm=1e6))
+    return Case(b.build(), {"node": node}, {"s": current + low, "rail": -current, "low": -low})
+
+
+def _stiff_piecewise_linear() -> Case:
+    # A milliohm to a rail, and a tenth of one between two nodes that are free.
+    current = 1e-3
+    b = CircuitBuilder("stiff piecewise-linear").current_source("s", "0", "a", current + (2.0 + 0.2 + 1e-7) * 1e-4)
+    b.resistor("ra", "a", "0", 1e-4)
+    b.diode("d", "a", "b", PiecewiseLinearDiode(threshold_v=0.2, on_resistance_ohm=1e-4))
+    b.resistor("rb", "b", "0", 0.25e-3).diode("e", "b", "rail", PiecewiseLinearDiode(on_resistance_ohm=1e-3))
+    b.voltage_source("rail", "rail", "0", 2.0 - 0.15 - 1e-3 * 0.5e-3)
+    return Case(b.build(), {"a": 2.2 + 1e-7, "b": 2.0}, {"rail": -0.5e-3})
+
+
 def _open_capacitor() -> Case:
     b = CircuitBuilder("open capacitor").voltage_source("s", "in", "0", 1.0).resistor("r", "in", "out", 1e-3)
     b.capacitor("c", "out", "0", 1e-12).resistor("q", "out", "0", 1e-3)
@@ -220,6 +243,8 @@ BANK = {
         _two_free_diodes(),
         _reverse_diode(),
         _sharp_overdriven(),
+        _piecewise_linear_clamp(),
+        _stiff_piecewise_linear(),
         _open_capacitor(),
         _parallel_and_shorted(),
         _numbered_nodes(),

@@ -250,7 +250,7 @@ def test_layer_and_clamp_refuse() -> None:
         NodeLayer(size=1, leak_s=-1.0)
     with pytest.raises(CircuitError, match=r"clamp: low_v = 1 must lie below high_v = 0"):
         Clamp(low_v=1, high_v=0)
-    with pytest.raises(CircuitError, match=r"clamp: low_v = nan must lie below"):
+    with pytest.raises(CircuitError, match=r"clamp: low_v = nan is not finite; give a voltage, or None"):
         Clamp(low_v=math.nan, high_v=0)
     with pytest.raises(CircuitError, match=r"clamp: reference_current_a = 0; give a value above zero"):
         Clamp(low_v=0, high_v=1, reference_current_a=0)

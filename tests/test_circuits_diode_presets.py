@@ -11,7 +11,7 @@ from circuits.diode_presets import diode_preset, diode_preset_names
 
 
 def test_names_and_sources() -> None:
-    assert diode_preset_names() == ("spice-default", "1N4148", "sharp")
+    assert diode_preset_names() == ("spice-default", "1N4148", "sharp", "ebana")
     for name in diode_preset_names():
         entry = diode_preset(name)
         assert entry.name == name

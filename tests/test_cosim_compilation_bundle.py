@@ -184,8 +184,8 @@ def edit_deck(bundle: Path) -> None:
         (lambda b: (b / "manifest.json").write_text("{"), r"manifest.json: no JSON \("),
         (lambda b: (b / "manifest.json").write_text("[]"), r"manifest.json: no manifest of a bundle"),
         (
-            lambda b: edit_manifest(b, version=2, tellegen="9.1"),
-            r"manifest.json: version 2, written by a newer tellegen \(9.1\); this one reads version 1: update it",
+            lambda b: edit_manifest(b, version=3, tellegen="9.1"),
+            r"manifest.json: version 3, written by a newer tellegen \(9.1\); this one reads version 2: update it",
         ),
         (
             lambda b: edit_manifest(b, blocks=[{"name": 3}]),

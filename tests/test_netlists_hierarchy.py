@@ -52,7 +52,7 @@ def run(top: Path) -> dict[str, np.ndarray]:
 
 
 def one_group(circuit: Circuit, name: str = "all") -> ElementGroup:
-    r, d, v, i, c = (frozen_indices(np.arange(len(group))) for group in circuit.groups)
+    r, d, v, i, c, a = (frozen_indices(np.arange(len(group))) for group in circuit.groups)
     return ElementGroup(
         name=name,
         kind=GroupKind.TILE,
@@ -61,6 +61,7 @@ def one_group(circuit: Circuit, name: str = "all") -> ElementGroup:
         voltage_sources=v,
         current_sources=i,
         capacitors=c,
+        amplifiers=a,
     )
 
 

@@ -156,7 +156,7 @@ def test_parameters_of_the_deck_and_of_a_subcircuit(tmp_path: Path) -> None:
 
 
 BAD = {
-    "unknown element": ("q1 a b c npn", 3, "unknown element 'q1'; R, G, B, C, V, I, D and X are read"),
+    "unknown element": ("q1 a b c npn", 3, "unknown element 'q1'; R, G, B, C, V, I, D, E, F and X are read"),
     "controlled by others": ("g1 a 0 b 0 -1e-6", 3, "a VCCS is read where its own nodes control it"),
     "active leak without value": ("g1 a 0 a 0", 3, "'g1' has 3 words; write 'Gname node node node node siemens'"),
     "unknown control": (".tran 1n 1u", 3, "'.tran' is not read here"),

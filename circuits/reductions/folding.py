@@ -180,7 +180,7 @@ def _folded_circuit(
 ) -> Circuit:
     """Build the reduced circuit; its conductances are filled in by the caller."""
     r, d, v = circuit.resistors, circuit.diodes, circuit.voltage_sources
-    i, c = circuit.current_sources, circuit.capacitors
+    i, c, amplifiers = circuit.current_sources, circuit.capacitors, circuit.amplifiers
     columns = [circuit.nodes[k] for k in column_nodes]
     n_columns = len(columns)
     return Circuit(
@@ -214,6 +214,7 @@ def _folded_circuit(
             driven=np.concatenate([i.driven, np.ones(n_columns, dtype=bool)]),
         ),
         capacitors=replace(c, a=new_index[c.a], b=new_index[c.b]),
+        amplifiers=replace(amplifiers, start=new_index[amplifiers.start], end=new_index[amplifiers.end]),
         temperature_k=circuit.temperature_k,
         gmin_s=circuit.gmin_s,
         k_over_q_v_per_k=circuit.k_over_q_v_per_k,

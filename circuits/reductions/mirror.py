@@ -15,7 +15,7 @@ from scipy import sparse
 
 from ..arrays import Flags, Floats, Indices, frozen_indices
 from ..circuit import GROUND, Circuit
-from ..elements import CurrentSources, Diodes, Resistors, VoltageSources
+from ..elements import Amplifiers, CurrentSources, Diodes, Resistors, VoltageSources
 from ..names import JoinedNames, NumberedNames
 from .base import AbstractProgram, AbstractReduction
 
@@ -174,8 +174,8 @@ def mirror(circuit: Circuit, image: Indices) -> Mirror | None:
         image: [n_nodes] index of each node's mirror image; ground is its own.
 
     Returns:
-        the mirror, or None where the wiring, the diodes or the constant sources are not symmetric, or where a resistor
-        is not linear.
+        the mirror, or None where the wiring, the diodes, the amplifiers or the constant sources are not symmetric, or
+        where a resistor is not linear.
     """
     if circuit.has_cubic:
         return None
@@ -193,10 +193,17 @@ def mirror(circuit: Circuit, image: Indices) -> Mirror | None:
     diode_mate = _mates((d.anode, d.cathode, d.model), (image[d.cathode], image[d.anode], d.model))
     source_mate = _mates((v.plus, v.minus, v.driven), (image[v.plus], image[v.minus], v.driven))
     current_mate = _mates((i.start, i.end, i.driven), (image[i.start], image[i.end], i.driven))
+    amplifiers = circuit.amplifiers
+    gains = np.unique(amplifiers.gain, return_inverse=True)[1]
+    amplifier_ends = amplifiers.start, amplifiers.end
+    amplifier_mate = _mates((*amplifier_ends, gains), (*(image[end] for end in amplifier_ends), gains))
+    half_amplifiers = _half_side(sign, *amplifier_ends)
     half_diodes = _half_side(sign, d.anode, d.cathode)
     half_sources = _half_side(sign, v.plus, v.minus)
     half_currents = _half_side(sign, i.start, i.end)
     if resistor_mate is None or diode_mate is None or source_mate is None or current_mate is None:
+        return None
+    if amplifier_mate is None or half_amplifiers is None:
         return None
     if half_diodes is None or half_sources is None or half_currents is None or len(circuit.capacitors):
         return None
@@ -231,6 +238,12 @@ def mirror(circuit: Circuit, image: Indices) -> Mirror | None:
             end=representative[i.end[half_currents]],
             current_a=i.current_a[half_currents],
             driven=i.driven[half_currents],
+        ),
+        amplifiers=Amplifiers(
+            names=tuple(amplifiers.names[k] for k in half_amplifiers),
+            start=representative[amplifiers.start[half_amplifiers]],
+            end=representative[amplifiers.end[half_amplifiers]],
+            gain=amplifiers.gain[half_amplifiers],
         ),
         temperature_k=circuit.temperature_k,
         gmin_s=circuit.gmin_s,

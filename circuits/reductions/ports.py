@@ -292,7 +292,7 @@ def _port_circuit(circuit: Circuit, kept: Indices, kept_resistors: Indices, star
     new_index = np.full(circuit.n_nodes, -1)
     new_index[kept] = np.arange(len(kept))
     r, d, v = circuit.resistors, circuit.diodes, circuit.voltage_sources
-    i, c = circuit.current_sources, circuit.capacitors
+    i, c, amplifiers = circuit.current_sources, circuit.capacitors, circuit.amplifiers
     n = len(start)
     return replace(
         circuit,
@@ -309,6 +309,7 @@ def _port_circuit(circuit: Circuit, kept: Indices, kept_resistors: Indices, star
         voltage_sources=replace(v, plus=new_index[v.plus], minus=new_index[v.minus]),
         current_sources=replace(i, start=new_index[i.start], end=new_index[i.end]),
         capacitors=replace(c, a=new_index[c.a], b=new_index[c.b]),
+        amplifiers=replace(amplifiers, start=new_index[amplifiers.start], end=new_index[amplifiers.end]),
         active=True,
         equivalent=True,
     )

@@ -183,6 +183,8 @@ def evaluate_bundle(folder: Path, *, simulator: SimulatorKind | None = None, dat
         gradient=config.gradient.value,
         seed=config.training.seed,
         versions=_versions(config),
+        test_top5=scores[0].top5,
+        train_top5=scores[1].top5,
     )
 
 

@@ -13,6 +13,7 @@ from circuits.convolution import Convolution
 from circuits.crossbar import Crossbar, UnitNodes
 from circuits.diode import DiodeModel
 from circuits.energy_block import Drive, EnergyBlock, NodeLayer, Polarity
+from circuits.piecewise_linear_diode import PiecewiseLinearDiode
 from circuits.tiles import Tile, TileSize, tile_table
 from circuits.wiring import DenseWiring, SharedBiasWiring
 from netlists.netlist import Netlist
@@ -23,6 +24,7 @@ from ..programming.report import LayerLeaks, Passivity, ProgrammingReport, Windo
 from .converter_description import converter_settings, describe_settings
 from .errors import CompileError
 from .manifest import (
+    AnyClampEntry,
     BlockEntry,
     ClampEntry,
     ConverterEntry,
@@ -31,6 +33,7 @@ from .manifest import (
     CrossbarEntry,
     Joins,
     LayerEntry,
+    PiecewiseLinearClampEntry,
     ProgrammingEntry,
     SampleEntry,
     TileEntry,
@@ -74,7 +77,7 @@ def describe_block(
         **rest,
         inputs=_units(netlist, first),
         input_sources=_input_sources(netlist, built),
-        layers=tuple(_layer(netlist, *pair) for pair in zip(block.layers, built.layers, strict=True)),
+        layers=tuple(_layer(netlist, *each) for each in zip(block.layers, built.layers, built.amplified, strict=True)),
         output_layers=tuple(k % len(block.layers) for k in block.output_layers),
         outputs=_joined([_units(netlist, nodes) for nodes in outputs]),
         bias=None if built.bias is None else _units(netlist, built.bias),
@@ -104,10 +107,11 @@ def energy_block(entry: BlockEntry) -> EnergyBlock:
         layers.append(
             NodeLayer(
                 size=layer.size,
-                clamp=None if clamp is None else _clamp(clamp),
+                clamp=tuple(map(_clamp, clamp)) if isinstance(clamp, tuple) else _clamp(clamp),
                 leak_s=layer.leak_s,
                 bias=layer.bias,
                 coupling=None if coupling is None else Convolution(**coupling.model_dump()),
+                amplification=layer.amplification,
             )
         )
     return EnergyBlock(
@@ -148,14 +152,26 @@ def converters(entry: BlockEntry) -> Converters:
     return Converters(input=Dac(**converter_settings(c.input)), output=Adc(**converter_settings(c.output)), seed=c.seed)
 
 
-def _clamp(entry: ClampEntry) -> Clamp:
+def _clamp(entry: AnyClampEntry | None) -> Clamp | None:
+    if entry is None:
+        return None
     model = entry.model_dump(exclude={"low_v", "high_v", "reference_current_a"})
     return Clamp(
         low_v=entry.low_v,
         high_v=entry.high_v,
-        diode=DiodeModel(**model),
+        diode=DiodeModel(**model) if isinstance(entry, ClampEntry) else PiecewiseLinearDiode(**model),
         reference_current_a=entry.reference_current_a,
     )
+
+
+def _clamp_entry(clamp: Clamp | None) -> AnyClampEntry | None:
+    if clamp is None:
+        return None
+    model = {name: float(value) for name, value in asdict(clamp.diode).items()}
+    limits = {"low_v": clamp.low_v, "high_v": clamp.high_v}
+    given = {name: None if limit is None else float(limit) for name, limit in limits.items()}
+    kind = ClampEntry if isinstance(clamp.diode, DiodeModel) else PiecewiseLinearClampEntry
+    return kind.model_validate(given | {"reference_current_a": float(clamp.reference_current_a)} | model)
 
 
 def _units(netlist: Netlist, units: UnitNodes) -> UnitsEntry:
@@ -180,13 +196,9 @@ def _input_sources(netlist: Netlist, built: BlockCircuit) -> UnitsEntry:
     return UnitsEntry(p=tuple(p), n=tuple(n) if block.polarity is Polarity.DIFFERENTIAL else None)
 
 
-def _layer(netlist: Netlist, layer: NodeLayer, nodes: UnitNodes) -> LayerEntry:
-    clamp = None
-    if layer.clamp is not None:
-        c = layer.clamp
-        model = {name: float(value) for name, value in asdict(c.diode).items()}
-        limits = {"low_v": float(c.low_v), "high_v": float(c.high_v)}
-        clamp = ClampEntry(**limits, reference_current_a=float(c.reference_current_a), **model)
+def _layer(netlist: Netlist, layer: NodeLayer, nodes: UnitNodes, amplified: UnitNodes | None) -> LayerEntry:
+    given = layer.clamp
+    clamp = tuple(map(_clamp_entry, given)) if isinstance(given, tuple) else _clamp_entry(given)
     coupling = None if layer.coupling is None else ConvolutionEntry(**asdict(layer.coupling))
     return LayerEntry(
         size=int(layer.size),
@@ -195,6 +207,8 @@ def _layer(netlist: Netlist, layer: NodeLayer, nodes: UnitNodes) -> LayerEntry:
         clamp=clamp,
         coupling=coupling,
         units=_units(netlist, nodes),
+        amplification=None if layer.amplification is None else float(layer.amplification),
+        amplified=None if amplified is None else _units(netlist, amplified),
     )
 
 
@@ -202,6 +216,7 @@ def _crossbar(analog: AnalogBlock, netlist: Netlist, crossbar: Crossbar, folder:
     built = analog.circuit
     called = [("inputs", built.inputs), ("bias", built.bias)]
     called += [(f"layer {k}", nodes) for k, nodes in enumerate(built.layers, start=1)]
+    called += [(f"layer {k}, amplified", nodes) for k, nodes in enumerate(built.amplified, start=1)]
     rows, columns = (
         next(name for name, nodes in called if nodes is units) for units in (crossbar.rows, crossbar.columns)
     )
@@ -277,7 +292,7 @@ def _tiles(tiles: tuple[Tile, ...], size: TileSize) -> tuple[TileEntry, ...]:
 
 
 def _counts(circuit: Circuit, block: EnergyBlock) -> dict[str, int]:
-    names = ("resistors", "diodes", "voltage_sources", "current_sources", "capacitors")
+    names = ("resistors", "diodes", "voltage_sources", "current_sources", "capacitors", "amplifiers")
     groups = {name: len(group) for name, group in zip(names, circuit.groups, strict=True) if len(group)}
     active = count_active_leaks(block)
     counts = {"nodes": circuit.n_nodes - 1, "resistors": 0, "diodes": 0} | groups

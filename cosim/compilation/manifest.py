@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal, final
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 FORMAT: Final = "tellegen bundle"
-VERSION: Final = 1
+VERSION: Final = 2  # 1 had no amplifiers, piecewise-linear diodes and clamps of one side or of a part of a layer
 SCHEMA_FILE: Final = "manifest.schema.json"
 
 # Neither absolute nor above the folder, nor hidden.
@@ -58,18 +58,36 @@ class ConvolutionEntry(Entry):
     padding: int
 
 
+Limit = Annotated[float | None, Field(description="V of the p node; null: no such limit, and no diode")]
+
+
 @final
 class ClampEntry(Entry):
-    """Diodes to two rails: limits in V of the p node; the diode is ngspice's level 1."""
+    """Diodes to a rail each: limits in V of the p node; the diode is ngspice's level 1."""
 
-    low_v: float
-    high_v: float
+    low_v: Limit
+    high_v: Limit
     reference_current_a: float
     saturation_current_a: float
     emission_coefficient: float
     series_resistance_ohm: float
     activation_energy_ev: float
     saturation_exponent: float
+
+
+@final
+class PiecewiseLinearClampEntry(Entry):
+    """Diodes to a rail each, I = max(v / R_off, (v - V_th) / R_on)."""
+
+    low_v: Limit
+    high_v: Limit
+    reference_current_a: float
+    threshold_v: float
+    on_resistance_ohm: float
+    off_resistance_ohm: float
+
+
+AnyClampEntry = ClampEntry | PiecewiseLinearClampEntry
 
 
 @final
@@ -84,9 +102,16 @@ class LayerEntry(Entry):
         ),
     ]
     bias: bool
-    clamp: ClampEntry | None
+    clamp: Annotated[
+        AnyClampEntry | tuple[AnyClampEntry | None, ...] | None,
+        Field(description="null: none; a list cuts the units into equal consecutive runs, a clamp each"),
+    ]
     coupling: Annotated[ConvolutionEntry | None, Field(description="null: dense")]
     units: UnitsEntry
+    amplification: Annotated[
+        float | None, Field(description="gain of the amplifiers through which the units drive the next layer")
+    ] = None
+    amplified: Annotated[UnitsEntry | None, Field(description="nodes behind the amplifiers")] = None
 
 
 @final
@@ -94,7 +119,7 @@ class CrossbarEntry(Entry):
     """Weights w = G+ - G- between two groups of units, and the devices that they are made of."""
 
     name: str
-    rows: Annotated[str, Field(description="'inputs', 'bias' or 'layer 1'")]
+    rows: Annotated[str, Field(description="'inputs', 'bias', 'layer 1' or 'layer 1, amplified'")]
     columns: str
     joins: Annotated[Joins, Field(strict=False)]
     shape: Annotated[tuple[int, ...], Field(description="of the weights")]
@@ -376,7 +401,7 @@ class Manifest(Entry):
     """What is in a bundle of tellegen: a hybrid network whose energy blocks are SPICE decks."""
 
     format: Literal["tellegen bundle"]
-    version: Literal[1]
+    version: Literal[1, 2]
     tellegen: Annotated[str, Field(description="version of the program")]
     tile_rows: Count
     tile_columns: Count

@@ -99,8 +99,10 @@ def _files(manifest: Manifest) -> str:
     ]
     if any(block.crossbars for block in manifest.blocks):
         rows.append(("blocks/NAME/crossbars.inc", "a subcircuit a tile"))
-    if any(layer.clamp is not None or layer.leak_s for layer in layers):
-        rows.append(("blocks/NAME/neurons.inc", "clamp diodes and leaks, a subcircuit a row of units"))
+    if any(layer.clamp is not None or layer.leak_s or layer.amplification for layer in layers):
+        amplified = any(layer.amplification for layer in layers)
+        what = "clamp diodes, leaks and amplifiers" if amplified else "clamp diodes and leaks"
+        rows.append(("blocks/NAME/neurons.inc", f"{what}, a subcircuit a row of units"))
     if any(block.crossbars for block in manifest.blocks):
         rows.append(("blocks/NAME/*.png", "conductances of each crossbar"))
     return "\n".join(["| file | what |", "| --- | --- |", *(f"| `{name}` | {what} |" for name, what in rows)])

@@ -150,10 +150,9 @@ def _retarget(block: EnergyBlock, fit: WindowFit) -> EnergyBlock:
     def scaled(layer: NodeLayer) -> NodeLayer:
         leak = layer.leak_s
         leak_s = tuple(value * scale for value in leak) if isinstance(leak, tuple) else leak * scale
-        clamp = layer.clamp
-        if clamp is not None:
-            clamp = replace(clamp, reference_current_a=clamp.reference_current_a * scale)
-        return replace(layer, leak_s=leak_s, clamp=clamp)
+        clamps = layer.clamp if isinstance(layer.clamp, tuple) else (layer.clamp,)
+        scaled = tuple(c and replace(c, reference_current_a=c.reference_current_a * scale) for c in clamps)
+        return replace(layer, leak_s=leak_s, clamp=scaled if isinstance(layer.clamp, tuple) else scaled[0])
 
     layers = block.layers if scale == 1.0 else tuple(map(scaled, block.layers))  # exactly 1: nothing was scaled
     try:

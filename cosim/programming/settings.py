@@ -8,6 +8,7 @@ import numpy as np
 
 from circuits.choices import chosen
 from circuits.diode import K_OVER_Q_V_PER_K, NOMINAL_TEMPERATURE_K, DiodeModel
+from circuits.piecewise_linear_diode import PiecewiseLinearDiode
 
 from .errors import ProgrammingError
 
@@ -57,7 +58,7 @@ class ProgrammingSettings:
     g_max_s: float | None = None
     v_unit_v: float = 1.0
     g_unit_s: float = 1e-4
-    diode: DiodeModel = field(default_factory=DiodeModel)
+    diode: DiodeModel | PiecewiseLinearDiode = field(default_factory=DiodeModel)
     reference_current_a: float = 1e-5
     temperature_k: float = NOMINAL_TEMPERATURE_K
     k_over_q_v_per_k: float = K_OVER_Q_V_PER_K

@@ -91,13 +91,17 @@ class AbstractSession(ABC):
             ConvergenceError: for a sample without an acceptable equilibrium, naming node, sample and residual.
         """
 
-    def small_signal(self, conductance_s: Floats, voltage_v: Floats, drive_change: Floats) -> Floats:
+    def small_signal(
+        self, conductance_s: Floats, voltage_v: Floats, drive_change: Floats, *, drives: Floats | None = None
+    ) -> Floats:
         """Return how node voltages change with the drives at an operating point; not every simulator can.
 
         Args:
             conductance_s: [n_resistors] S.
             voltage_v: [batch, n_nodes] V — the operating point.
             drive_change: [batch, n_drives] V then A — direction in the space of drives.
+            drives: [batch, n_drives] V then A — at the operating point; a simulator that can linearise only what it
+                has just solved needs them.
 
         Returns:
             [batch, n_nodes] V per unit of the direction.
@@ -105,7 +109,7 @@ class AbstractSession(ABC):
         Raises:
             SimulationError: if the simulator has no small-signal analysis.
         """
-        del conductance_s, voltage_v, drive_change
+        del conductance_s, voltage_v, drive_change, drives
         raise SimulationError(
             f"block '{self.netlist.circuit.name}': this simulator has no small-signal analysis; use newton's"
         )

@@ -1,7 +1,8 @@
-"""Every preset as a list: what it models, where its numbers come from, and its picture."""
+"""Every preset as a list: what it models, where its numbers come from, and its picture; of a network its file, too."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -13,14 +14,19 @@ from circuits import CircuitError
 from circuits.devices import Preset, preset, preset_names
 from circuits.diode_presets import DiodePreset, diode_preset, diode_preset_names
 from circuits.nearest_names import nearest_names_hint
+from circuits.piecewise_linear_diode import PiecewiseLinearDiode
 
 from ..converters import ConverterErrors, ConverterPreset, converter_preset, converter_preset_names
 from ..files import make_folder
+from ..training.paper_presets import PaperPreset, paper_preset, paper_preset_names
+from ..training.paper_tables import preset_tables
+from ..training.toml_text import format_toml
 from .converter_plots import format_bits, plot_converter_preset
 from .diode_plots import plot_diode_preset
+from .paper_plots import plot_paper_preset
 from .preset_plots import plot_preset
 
-KINDS = {"device": "Devices", "diode": "Diodes", "converter": "Converters"}
+KINDS = {"device": "Devices", "diode": "Diodes", "converter": "Converters", "network": "Networks of the paper"}
 
 
 @final
@@ -37,6 +43,7 @@ class ListedPreset:
         note: what was inferred, or left out.
         values: its numbers for a program, by name.
         draw: draws its picture into a file.
+        tables: what it stands for in a configuration file, whole; empty for a preset of one table of it.
     """
 
     name: str
@@ -47,6 +54,7 @@ class ListedPreset:
     note: str
     values: dict[str, Any]
     draw: Callable[[Path], None]
+    tables: Mapping[str, Any] = field(default_factory=dict)
 
 
 @final
@@ -79,6 +87,14 @@ class PresetList:
                 table.add_row(entry.name, entry.numbers, "\n".join(entry.models), source)
             tables.append(table)
         return Group(*tables)
+
+    def files(self) -> tuple[str, ...]:
+        """Return the configuration file that each preset of a network stands for."""
+        return tuple(
+            "\n".join((*(f"# {line}" for line in _header(entry)), format_toml(entry.tables)))
+            for entry in self.presets
+            if entry.tables
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the list as JSON."""
@@ -128,7 +144,13 @@ def _all_presets() -> tuple[ListedPreset, ...]:
     devices = (_listed_device(preset(name)) for name in preset_names())
     diodes = (_listed_diode(diode_preset(name)) for name in diode_preset_names())
     converters = (_listed_converter(converter_preset(name)) for name in converter_preset_names())
-    return (*devices, *diodes, *converters)
+    networks = (_listed_network(paper_preset(name)) for name in paper_preset_names())
+    return (*devices, *diodes, *converters, *networks)
+
+
+def _header(entry: ListedPreset) -> list[str]:
+    """Return what stands above the file that a preset stands for."""
+    return [f'preset = "{entry.name}" is short for:', *textwrap.wrap(f"Source: {entry.source}", 116)]
 
 
 def _listed_device(entry: Preset) -> ListedPreset:
@@ -149,22 +171,20 @@ def _listed_device(entry: Preset) -> ListedPreset:
 def _listed_diode(entry: DiodePreset) -> ListedPreset:
     """Put a diode into words."""
     model = entry.model
-    numbers = {
-        "saturation_current_a": model.saturation_current_a,
-        "emission_coefficient": model.emission_coefficient,
-        "series_resistance_ohm": model.series_resistance_ohm,
-        "activation_energy_ev": model.activation_energy_ev,
-        "saturation_exponent": model.saturation_exponent,
-    }
+    if isinstance(model, PiecewiseLinearDiode):
+        numbers = f"V_th {model.threshold_v:g} V\nR_on {model.on_resistance_ohm:g} ohm"
+        numbers += f"\nR_off {model.off_resistance_ohm:g} ohm"
+    else:
+        numbers = f"I_s {model.saturation_current_a:g} A\nn {model.emission_coefficient:g}"
+        numbers += f"\nR_s {model.series_resistance_ohm:g} ohm"
     return ListedPreset(
         name=entry.name,
         kind="diode",
-        numbers=f"I_s {model.saturation_current_a:g} A\nn {model.emission_coefficient:g}\n"
-        f"R_s {model.series_resistance_ohm:g} ohm",
-        models=("DC current", "temperature"),
+        numbers=numbers,
+        models=("DC current",) if isinstance(model, PiecewiseLinearDiode) else ("DC current", "temperature"),
         source=entry.source,
         note=entry.note,
-        values=numbers,
+        values=asdict(model),
         draw=partial(plot_diode_preset, entry),
     )
 
@@ -195,4 +215,32 @@ def _listed_converter(entry: ConverterPreset) -> ListedPreset:
             "channels_per_adc": adc.channels_per_converter,
         },
         draw=partial(plot_converter_preset, entry),
+    )
+
+
+def _listed_network(entry: PaperPreset) -> ListedPreset:
+    """Put an experiment of the paper into words."""
+    recipe, blocks = entry.recipe, entry.network.blocks
+    tables = preset_tables(entry)
+    return ListedPreset(
+        name=entry.name,
+        kind="network",
+        numbers=f"L {entry.network.n_layers}, {len(blocks)} block{'s' if len(blocks) > 1 else ''}\n"
+        f"T1 {recipe.free_steps}, T2 {recipe.nudged_steps}\nslope {recipe.slope:g}",
+        models=(entry.data.value,),
+        source=entry.source,
+        note=entry.note,
+        values={
+            "n_layers": entry.network.n_layers,
+            "n_blocks": len(blocks),
+            "data": entry.data.value,
+            "free_steps": recipe.free_steps,
+            "nudged_steps": recipe.nudged_steps,
+            "tolerance": recipe.tolerance,
+            "slope": recipe.slope,
+            "goe_variance": recipe.goe_variance,
+            "tables": tables,
+        },
+        draw=partial(plot_paper_preset, entry),
+        tables=tables,
     )

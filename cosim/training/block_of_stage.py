@@ -1,5 +1,6 @@
 """From an analog stage of a configuration to its energy block, in SI units; `stage_of_block` goes the other way."""
 
+from collections.abc import Sequence
 from math import prod
 
 from circuits.clamp import Clamp
@@ -10,7 +11,7 @@ from circuits.errors import CircuitError
 from digital.stages import Shape
 
 from ..errors import ConfigError
-from .analog_sections import AnalogStage, ConvLayerSection, NodeLayerSection
+from .analog_sections import AnalogStage, Clamps, ConvLayerSection, Limits, NodeLayerSection
 
 
 def energy_block(
@@ -90,17 +91,27 @@ def _node_layer(stage: AnalogStage, layer: NodeLayerSection, before: Shape | Non
         leak = layer.leak
         return NodeLayer(
             size=layer.size or 0,  # of a convolved layer it follows
-            clamp=None if layer.clamp is None else _clamp(stage, layer.clamp),
+            clamp=_clamps(stage, layer.clamp),
             leak_s=tuple(g * stage.g_unit_s for g in leak) if isinstance(leak, tuple) else leak * stage.g_unit_s,
             bias=layer.bias,
             coupling=coupling,
+            amplification=layer.amplification,
         )
     except CircuitError as error:
         raise ConfigError(f"{where}: {error}") from error
 
 
-def _clamp(stage: AnalogStage, limits: tuple[float, float]) -> Clamp:
-    low_v, high_v = (limit * stage.v_unit_v for limit in limits)
+def _clamps(stage: AnalogStage, clamp: Limits | Clamps | None) -> Clamp | tuple[Clamp | None, ...] | None:
+    """Return the clamp of a layer, or that of each run of its units."""
+    if clamp is None:
+        return None
+    if any(isinstance(entry, tuple) for entry in clamp):
+        return tuple(_clamp(stage, entry) if isinstance(entry, tuple) else None for entry in clamp)
+    return _clamp(stage, clamp)
+
+
+def _clamp(stage: AnalogStage, limits: Sequence[object]) -> Clamp:
+    low_v, high_v = (limit * stage.v_unit_v if isinstance(limit, float) else None for limit in limits)
     return Clamp(
         low_v=low_v, high_v=high_v, diode=stage.diode.model(), reference_current_a=stage.diode.reference_current_a
     )

@@ -73,13 +73,13 @@ def _draw_voltages(axes: Axes, block: AnalogBlock) -> None:
         _say(axes, "no free phase yet")
         return
     edges = _edges(layers)
-    limits: dict[tuple[float, float], str] = {}
+    limits: dict[tuple[float, ...], str] = {}
     for k, (layer, values) in enumerate(zip(block.block.layers, layers, strict=True)):
         counts, _ = np.histogram(values, edges)
         axes.stairs(counts / values.size, edges, color=f"C{k}", fill=True, alpha=0.25)
         axes.stairs(counts / values.size, edges, color=f"C{k}", label=f"layer {k + 1}, {_units(layer)}")
-        if layer.clamp is not None:
-            limits.setdefault((layer.clamp.low_v, layer.clamp.high_v), f"C{k}")
+        for _, clamp in layer.clamp_runs:
+            limits.setdefault(clamp.limits_v, f"C{k}")
     for k, (pair, color) in enumerate(limits.items()):
         for limit_v in pair:
             axes.axvline(limit_v, color=color, linestyle="--", linewidth=1)
@@ -124,7 +124,7 @@ def _draw_clamped_share(axes: Axes, block: AnalogBlock, metrics: Sequence[Metric
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1.0, symbol=" %"))
     finish_epochs(axes, metrics)
     epochs, shares = series(metrics, f"{block.block.name}.{CLAMPED_SHARE}")
-    if all(layer.clamp is None for layer in block.block.layers):
+    if not any(layer.is_clamped for layer in block.block.layers):
         _say(axes, "no layer has a clamp")
     elif not epochs:
         _say(axes, "no epoch yet")

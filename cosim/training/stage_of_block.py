@@ -9,9 +9,10 @@ from pydantic import ValidationError
 from circuits.clamp import Clamp
 from circuits.diode import DiodeModel
 from circuits.energy_block import EnergyBlock, NodeLayer
+from circuits.piecewise_linear_diode import PiecewiseLinearDiode
 
 from ..errors import ConfigError
-from .analog_sections import AnalogStage, ConvLayerSection, DiodeSection, NodeLayerSection
+from .analog_sections import AnalogStage, Clamps, ConvLayerSection, DiodeSection, Limits, NodeLayerSection
 
 GMIN_S: Final = next(field.default for field in fields(EnergyBlock) if field.name == "gmin_s")
 
@@ -49,27 +50,40 @@ def analog_stage(block: EnergyBlock) -> AnalogStage:
 
 
 def _layer(block: EnergyBlock, layer: NodeLayer) -> NodeLayerSection:
-    coupling, clamp, leak_s, unit_s = layer.coupling, layer.clamp, layer.leak_s, block.g_unit_s
+    coupling, leak_s, unit_s = layer.coupling, layer.leak_s, block.g_unit_s
     conv = None
     if coupling is not None:
         conv = ConvLayerSection(
             channels=coupling.channels, kernel=coupling.kernel, stride=coupling.stride, padding=coupling.padding
         )
-    limits = None
-    if clamp is not None:
-        limits = (_in_units(clamp.low_v, block.v_unit_v), _in_units(clamp.high_v, block.v_unit_v))
     return NodeLayerSection(
         size=None if coupling is not None else int(layer.size),
         conv=conv,
-        clamp=limits,
+        clamp=_clamps(block, layer),
         leak=tuple(_in_units(g, unit_s) for g in leak_s) if isinstance(leak_s, tuple) else _in_units(leak_s, unit_s),
         bias=layer.bias,
+        amplification=None if layer.amplification is None else float(layer.amplification),
+    )
+
+
+def _clamps(block: EnergyBlock, layer: NodeLayer) -> Limits | Clamps | None:
+    """Return the limits of a layer's clamp, or those of each run of its units."""
+    if not isinstance(layer.clamp, tuple):
+        return None if layer.clamp is None else _limits(block, layer.clamp)
+    return tuple("off" if clamp is None else _limits(block, clamp) for clamp in layer.clamp)
+
+
+def _limits(block: EnergyBlock, clamp: Clamp) -> Limits:
+    low_v, high_v = clamp.low_v, clamp.high_v
+    return (
+        "off" if low_v is None else _in_units(low_v, block.v_unit_v),
+        "off" if high_v is None else _in_units(high_v, block.v_unit_v),
     )
 
 
 def _diode(block: EnergyBlock, where: str) -> DiodeSection:
     """Return the diode of all clamps; without any the default."""
-    clamps = [layer.clamp for layer in block.layers if layer.clamp is not None]
+    clamps = [clamp for layer in block.layers for _, clamp in layer.clamp_runs]
     if not clamps:
         return DiodeSection()
     first = clamps[0]
@@ -82,7 +96,7 @@ def _diode(block: EnergyBlock, where: str) -> DiodeSection:
     return DiodeSection(**asdict(first.diode), reference_current_a=first.reference_current_a)
 
 
-def _made_of(clamp: Clamp) -> tuple[DiodeModel, float]:
+def _made_of(clamp: Clamp) -> tuple[DiodeModel | PiecewiseLinearDiode, float]:
     return clamp.diode, clamp.reference_current_a
 
 

@@ -36,14 +36,20 @@ class CubicDevices:
             device=branches.device[kept], incidence=branches.incidence[kept], k3_per_v2=branches.k3_per_v2[kept]
         )
         moving = moving[kept]
+        balanced, touching = moving.T.tocsr(), abs(moving).T.tocsr()
+        if len(topology.gain):
+            balanced = (topology.energy_matrix() @ self.branches.incidence.T).tocsr()
+            touching = (moving.T.tocsr() * balanced).tocsr()
         starts, n_ends = moving.indptr[:-1], np.diff(moving.indptr)
         self._device = device
         self._across_nodes = SparseMatrix(self.branches.incidence, device)
         self._across = SparseMatrix(moving, device)
-        self._leaving = SparseMatrix(moving.T.tocsr(), device)
-        self._touching = SparseMatrix(abs(moving).T.tocsr(), device)
+        self._leaving = SparseMatrix(balanced, device)
+        self._touching = SparseMatrix(touching, device)
         self.joined = np.flatnonzero(n_ends == 2)  # devices between two unknowns
-        self.joined_ends = moving.indices[starts[self.joined]], moving.indices[starts[self.joined] + 1]
+        first, second = starts[self.joined], starts[self.joined] + 1
+        self.joined_ends = moving.indices[first], moving.indices[second]
+        self._joined_values = np.asarray(balanced[self.joined_ends[0], self.joined]) * moving.data[second]
 
     def __len__(self) -> int:
         return len(self.branches.device)
@@ -92,13 +98,14 @@ class CubicDevices:
         n_unknowns = 1 + max((int(ends.max(initial=-1)) for ends in (*self.joined_ends, rows, columns)), default=0)
         row_at, column_at = np.full(n_unknowns, -1), np.full(n_unknowns, -1)
         row_at[rows], column_at[columns] = np.arange(len(rows)), np.arange(len(columns))
-        places, devices = [], []
+        places, devices, values = [], [], []
         for start, end in (self.joined_ends, self.joined_ends[::-1]):
             inside = (row_at[start] >= 0) & (column_at[end] >= 0)
             places.append(row_at[start[inside]] * len(columns) + column_at[end[inside]])
             devices.append(self.joined[inside])
+            values.append(self._joined_values[inside])
         place, device = np.concatenate(places), np.concatenate(devices)
         if not len(place):
             return None
         shape = (len(rows) * len(columns), n)
-        return SparseMatrix(sparse.csr_array((np.full(len(place), -1.0), (place, device)), shape=shape), self._device)
+        return SparseMatrix(sparse.csr_array((np.concatenate(values), (place, device)), shape=shape), self._device)

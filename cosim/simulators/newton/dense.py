@@ -35,25 +35,30 @@ class Scatter:
 
 
 def _hessian_entries(topology: Topology) -> tuple[Indices, Floats, Indices]:
-    """Return flat index, sign and resistor of every entry of H = T^T L T."""
+    """Return flat index, factor and resistor of every entry of H = W L T, with W = T^T without amplifiers."""
     r, n = topology.circuit.resistors, topology.n_unknowns
-    a, b = topology.unknown_of_node[r.a], topology.unknown_of_node[r.b]
-    index, sign, resistor = [], [], []
-    for row, column, value in ((a, a, 1.0), (b, b, 1.0), (a, b, -1.0), (b, a, -1.0)):
-        k = np.flatnonzero((row != NONE) & (column != NONE))
-        index.append(row[k] * n + column[k])
-        sign.append(np.full(len(k), value))
+    unknown, energy = topology.unknown_of_node, _energy(topology)
+    index, factor, resistor = [], [], []
+    for row, column, value in ((r.a, r.a, 1.0), (r.b, r.b, 1.0), (r.a, r.b, -1.0), (r.b, r.a, -1.0)):
+        k = np.flatnonzero((unknown[row] != NONE) & (unknown[column] != NONE))
+        index.append(unknown[row[k]] * n + unknown[column[k]])
+        factor.append(np.full(len(k), value) if energy is None else value * energy[row[k]] * topology.gain[column[k]])
         resistor.append(k)
-    return np.concatenate(index), np.concatenate(sign), np.concatenate(resistor)
+    return np.concatenate(index), np.concatenate(factor), np.concatenate(resistor)
+
+
+def _energy(topology: Topology) -> Floats | None:
+    """Return the entry of W of each node, [n_nodes]; None without amplifiers, where all are one."""
+    return topology.node_weights * topology.gain if len(topology.gain) else None
 
 
 def _coupling_entries(topology: Topology) -> tuple[Indices, Floats, Indices]:
-    """Return flat index, sign and resistor of every entry of N = T^T L P."""
-    r = topology.circuit.resistors
+    """Return flat index, factor and resistor of every entry of N = W L P, with W = T^T without amplifiers."""
+    r, energy = topology.circuit.resistors, _energy(topology)
     path = topology.path_matrix()
     counts = np.diff(path.indptr)
     n_sources = path.shape[1]
-    index, sign, resistor = [], [], []
+    index, factor, resistor = [], [], []
     for end, end_sign in ((r.a, 1.0), (r.b, -1.0)):
         for other, other_sign in ((r.a, 1.0), (r.b, -1.0)):
             k = np.flatnonzero((topology.unknown_of_node[end] != NONE) & (counts[other] > 0))
@@ -62,9 +67,10 @@ def _coupling_entries(topology: Topology) -> tuple[Indices, Floats, Indices]:
             within = np.arange(len(spread)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
             entry = path.indptr[other[spread]] + within
             index.append(topology.unknown_of_node[end[spread]] * n_sources + path.indices[entry])
-            sign.append(end_sign * other_sign * path.data[entry])
+            value = end_sign * other_sign * path.data[entry]
+            factor.append(value if energy is None else value * energy[end[spread]])
             resistor.append(spread)
-    return np.concatenate(index), np.concatenate(sign), np.concatenate(resistor)
+    return np.concatenate(index), np.concatenate(factor), np.concatenate(resistor)
 
 
 @final
@@ -84,8 +90,9 @@ class DenseEquations(AbstractEquations):
         unknown = padded_unknowns(topology)
         injection = np.zeros((len(i), n + 1))
         rows = np.arange(len(i))
-        np.add.at(injection, (rows, unknown[i.end]), 1.0)
-        np.add.at(injection, (rows, unknown[i.start]), -1.0)
+        energy = _energy(topology)
+        np.add.at(injection, (rows, unknown[i.end]), 1.0 if energy is None else energy[i.end])
+        np.add.at(injection, (rows, unknown[i.start]), -1.0 if energy is None else -energy[i.start])
 
         def floats(values: Floats) -> Tensor:
             return torch.tensor(np.ascontiguousarray(values), dtype=torch.float64, device=device)
@@ -145,13 +152,14 @@ class DenseEquations(AbstractEquations):
         `like` is any [batch, n_unknowns].
         """
         system, n_a, n_b = self.system, len(self.ordering.eliminated), len(self.ordering.factored)
-        diagonal = system.scatter(torch.zeros_like(like), g_d, g_d)
+        diagonal = system.scatter_conductances(torch.zeros_like(like), g_d)
         ab, bb = None, None
         if len(self.joined):
             row, column = self.joined_ends
             bb = torch.zeros(len(like), n_b * n_b, dtype=torch.float64, device=like.device)
-            bb.index_add_(1, row * n_b + column, -g_d[:, self.joined])
-            bb.index_add_(1, column * n_b + row, -g_d[:, self.joined])
+            g_joined = system.joined_conductances(g_d, self.joined)
+            bb.index_add_(1, row * n_b + column, -g_joined)
+            bb.index_add_(1, column * n_b + row, -g_joined)
             bb = bb.view(-1, n_b, n_b)
         if system.cubic is not None and slope is not None:
             diagonal = diagonal + system.cubic.diagonal(slope).T

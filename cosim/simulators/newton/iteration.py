@@ -4,6 +4,8 @@ The junction keeps its own linearisation point, so a series resistance needs no 
 the linearised branch i = (i_j + g_j (v - u_j)) / (1 + R_s g_j). Steps are solved from the residual, which keeps full
 precision at the end; a solver that iterates is asked for little far from the end and for more as the residual falls.
 Cubic devices need no limit: their current is convex on either side of zero, and plain steps contract by 2/3 at worst.
+Piecewise-linear diodes need none either; where steps carry them over their bends again and again, a line search finds
+how far to go.
 Converged samples leave the batch. Whether the end is an equilibrium is for others to judge.
 """
 
@@ -13,14 +15,16 @@ from typing import final
 import torch
 from torch import Tensor
 
-from circuits.diode import junction_current, limit_junction_step
+from circuits.diode import limit_junction_step
 
+from .line_search import far_enough
 from .linear import AbstractEquations, AbstractMatrices
 from .system import System
 
 STEP_TOLERANCE_V = (
     1e-10  # per volt above one; the error after such a step is its square over n V_t, far below round-off
 )
+ROUND_OFF = 1e-14  # a step this small, relative, is the last: a node that stands on a bend stays on either side
 OVERFLOW_S = 1e30  # no device conducts like that; where one seems to, numbers overflow and a Hessian says nothing
 LOOSEST = 0.1  # relative residual of a linear solution that newton starts with,
 TIGHTEST = 1e-8  # the least it asks for as its own residual falls (Eisenstat & Walker 1996, choice 2),
@@ -52,7 +56,6 @@ class NewtonIteration:
     def __init__(self, system: System, equations: AbstractEquations, max_iterations: int) -> None:
         self.system = system
         self.equations = equations
-        self._gmin_s = system.topology.circuit.gmin_s
         self._max_iterations = max_iterations
 
     def relax(
@@ -106,7 +109,7 @@ class NewtonIteration:
             part = slice(k, k + size)
             given, slope = known[part], None
             coupled = g_d[part] * (given[:, d.anode_node] - given[:, d.cathode_node])
-            own_right = self.system.scatter(right[part], -coupled, coupled)
+            own_right = self.system.scatter_currents(right[part], -coupled)
             if cubic is not None and coefficient is not None:
                 _, slope = cubic.leaving(coefficient, voltage_v[part])
                 own_right = own_right - cubic.coupled(slope, given)
@@ -117,7 +120,7 @@ class NewtonIteration:
         self, matrices: AbstractMatrices, coefficient: Tensor | None, constant: Tensor, known: Tensor, start: Tensor
     ) -> State:
         """Iterate one internal chunk; samples leave as they converge."""
-        d, gmin = self.system.diodes, self._gmin_s
+        d = self.system.diodes
         offset = known[:, d.anode_node] - known[:, d.cathode_node]
         u, batch = start.clone(), len(start)
         junction = torch.minimum(self.system.across(u, offset), d.v_critical.expand(batch, -1))
@@ -130,11 +133,12 @@ class NewtonIteration:
         active = torch.arange(batch, device=u.device)
         for iteration in range(1, self._max_iterations + 1):
             u_now, junction_now, offset_now = u[active], junction[active], offset[active]
-            i_j, g_j = junction_current(junction_now, d.i_s, d.n_vt, gmin, torch)
+            i_j, g_j = d.current(junction_now)
             g_d = g_j / (1.0 + d.r_s * g_j)
             constant_d = (i_j - g_j * junction_now) / (1.0 + d.r_s * g_j)
-            current = constant_d + g_d * self.system.across(u_now, offset_now)
-            residual = self.system.scatter(matrices.multiply(u_now) + constant[active], current, -current)
+            before = self.system.across(u_now, offset_now)
+            current = constant_d + g_d * before
+            residual = self.system.scatter_currents(matrices.multiply(u_now) + constant[active], current)
             slope = None
             if self.system.cubic is not None and coefficient is not None:
                 voltage_v = self.system.node_voltages(u_now, known[active])
@@ -145,7 +149,13 @@ class NewtonIteration:
             last_r[active] = size_r
             step = matrices.solve(g_d, slope, -residual, tolerance[active])
             lost = step.isnan().any(dim=1)
-            u_now = u_now + step
+            bent = None
+            if d.piecewise is not None:
+                after = self.system.across(u_now + step, offset_now)
+                share, bent = far_enough(d, before, after, step, residual, iteration)
+                u_now = u_now + share[:, None] * step
+            else:
+                u_now = u_now + step
             across = self.system.across(u_now, offset_now)
             asked = across - d.r_s * (constant_d + g_d * across)
             limited, is_limited = limit_junction_step(asked, junction_now, d.n_vt, d.v_critical, torch)
@@ -154,7 +164,10 @@ class NewtonIteration:
                 largest = torch.maximum(largest, (limited - junction_now).abs().amax(dim=1))
             u[active], junction[active] = u_now, limited
             size = u_now.abs().amax(dim=1).clamp(min=1.0) if u_now.shape[1] else torch.ones_like(largest)
-            near[active] = (largest <= STEP_TOLERANCE_V * size) & ~is_limited.any(dim=1)
+            small = largest <= STEP_TOLERANCE_V * size
+            if bent is not None:  # beyond a bend the current differs by more than the step tells
+                small &= ~bent | (largest <= ROUND_OFF * size)
+            near[active] = small & ~is_limited.any(dim=1)
             done = near[active] & (tolerance[active] <= LAST)
             iterations[active[done]] = float(iteration)
             converged[active[done]] = True

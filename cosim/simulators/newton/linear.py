@@ -1,7 +1,8 @@
 """What newton asks of whoever solves its linear part: the matrices of one topology, and of one parameter set.
 
 With v = T u + P e (circuits.topology): r(u) = H u + N e - J i + D^T i_d(v_d) + C^T i_c(v), H = T^T L T, N = T^T L P and
-i_c the excess of cubic devices over Ohm's law.
+i_c the excess of cubic devices over Ohm's law. With amplifiers diag(weight) S stands for T^T throughout: r is then the
+derivative of the weighted energy, and H symmetric as before.
 """
 
 from abc import ABC, abstractmethod

@@ -187,7 +187,9 @@ class NewtonSession(AbstractSession):
                 f"leak or an active element is too strong (first is sample {int(indefinite.nonzero()[0])})"
             )
 
-    def small_signal(self, conductance_s: Floats, voltage_v: Floats, drive_change: Floats) -> Floats:
+    def small_signal(
+        self, conductance_s: Floats, voltage_v: Floats, drive_change: Floats, *, drives: Floats | None = None
+    ) -> Floats:
         """Return how node voltages change with the drives at an operating point.
 
         Equation: dv/de = T du/de + P de, H(u) du = J di - N de, H and N with the conductances of diodes and cubic
@@ -197,6 +199,7 @@ class NewtonSession(AbstractSession):
             conductance_s: [n_resistors] S.
             voltage_v: [batch, n_nodes] V — the operating point.
             drive_change: [batch, n_drives] V then A — direction in the space of drives.
+            drives: not needed: the voltages say it all.
 
         Returns:
             [batch, n_nodes] V per unit of the direction.
@@ -205,6 +208,7 @@ class NewtonSession(AbstractSession):
             CircuitError: for parameters, voltages or directions that are not finite or of the wrong shape.
             ConvergenceError: if the circuit is not stable there.
         """
+        del drives
         system, circuit = self._system, self._netlist.circuit
         check_drives(circuit, drive_change)
         if voltage_v.shape != (len(drive_change), circuit.n_nodes) or not np.isfinite(voltage_v).all():

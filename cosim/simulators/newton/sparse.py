@@ -33,7 +33,8 @@ class SparseEquations(AbstractEquations):
         topology = system.topology
         i = topology.circuit.current_sources
         self.system = system
-        self._spread = topology.unknown_matrix().T.tocsr()
+        self._spread = topology.energy_matrix()
+        self._moving = topology.unknown_matrix()
         self._path = topology.path_matrix()
         self._path_product = SparseMatrix(self._path, system.device)
         entering = -(self._spread @ incidence_matrix(topology.circuit, i.start, i.end).T)
@@ -63,7 +64,7 @@ class SparseEquations(AbstractEquations):
     def program(self, conductance_s: Floats) -> "SparseMatrices":
         """Assemble the matrices of one parameter set."""
         rows = self._spread @ laplacian(self.system.topology.circuit, conductance_s)
-        hessian = (rows @ self._spread.T).tocsr()
+        hessian = (rows @ self._moving).tocsr()
         device = self.system.device
         return SparseMatrices(
             equations=self,
@@ -95,8 +96,11 @@ class SparseMatrices(AbstractMatrices):
         """Iterate to the tolerance."""
         own, columns = self.equations, right.T.contiguous()
         d, cubic = own.system.diodes, own.system.cubic
-        diodes = own.system.scatter(torch.zeros_like(right), g_d, g_d).T.contiguous() if g_d.shape[1] else None
-        g_joined, anode, cathode = g_d[:, own.joined].T, d.anode[own.joined], d.cathode[own.joined]
+        diodes = None
+        if g_d.shape[1]:
+            diodes = own.system.scatter_conductances(torch.zeros_like(right), g_d).T.contiguous()
+        g_joined = own.system.joined_conductances(g_d, own.joined).T
+        anode, cathode = d.anode[own.joined], d.cathode[own.joined]
 
         def multiply(p: Tensor) -> Tensor:
             product = self.hessian.times(p)
