@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
-from .options import DATA_OPTION, FOLDER, JSON_OPTION, SET_OPTION, fail_unless, make_console, write_json
+from .options import DATA_OPTION, FOLDER, JSON_OPTION, SET_OPTION, fail_unless, make_console, print_lines, write_json
+
+DEFAULT_BETAS = "default"  # stands for --betas without numbers
 
 
 @click.command()
@@ -31,14 +33,36 @@ def doctor(json_file: str | None) -> None:
     help="Folder that gets the bar plot, made if missing; by default the RUN itself, nothing for a CONFIG.",
 )
 @click.option("--beta", type=float, help="Another nudge than the network's own.")
+@click.option("--ac", is_flag=True, help="Read the gradients out of ngspice itself, too: one .ac analysis a sample.")
+@click.option(
+    "--betas",
+    is_flag=False,
+    flag_value=DEFAULT_BETAS,
+    metavar="[=B,B,...]",
+    help="Measure errors over a sweep of beta, 1e-7 to 2 or --betas=1e-4,1e-3,0.01, and say where bias and noise "
+    "balance; drawn beside the bar plot.",
+)
 @DATA_OPTION
 @JSON_OPTION
-def gradcheck(*, target: Path, out: Path | None, beta: float | None, data: Path | None, json_file: str | None) -> None:
+def gradcheck(
+    *,
+    target: Path,
+    out: Path | None,
+    beta: float | None,
+    ac: bool,
+    betas: str | None,
+    data: Path | None,
+    json_file: str | None,
+) -> None:
     """Compare equilibrium propagation with implicit differentiation and finite differences, tensor by tensor."""
+    from ..studies.beta_sweep import BETAS
     from ..studies.gradcheck import gradcheck as check_gradients
 
-    report = check_gradients(target, out=out, beta=beta, data=data)
-    make_console(json_file).print(report.table())
+    values = None if betas is None else (BETAS if betas == DEFAULT_BETAS else _parse_betas(betas))
+    console = make_console(json_file)
+    report = check_gradients(target, out=out, beta=beta, ac=ac, betas=values, data=data, console=console)
+    for table in report.tables():
+        console.print(table)
     write_json(report.to_json(), json_file)
     fail_unless(report.passed)
 
@@ -70,16 +94,17 @@ def relaxation(sizes: str | None, json_file: str | None) -> None:
 @click.option("--out", type=FOLDER, metavar="DIR", help="Folder that gets a NAME.png each, made if missing.")
 @JSON_OPTION
 def presets(*, names: Sequence[str], out: Path | None, json_file: str | None) -> None:
-    """List presets of devices, diodes and converters, all or those of a NAME; --out draws them.
+    """List presets of devices, diodes, converters and the paper's networks, all or those of a NAME; --out draws them.
 
     Each comes with its numbers, what is modelled and the source; those of a NAME with a note on what was inferred or
-    left out, too.
+    left out, too, and a network with the configuration file that it stands for.
     """
     from ..studies.presets import list_presets
 
     listed = list_presets(names, out=out)
     console = make_console(json_file)
     console.print(listed.table(notes=bool(names)))
+    print_lines(console, listed.files() if names else ())
     if out is not None:
         files = ", ".join(path.name for path in listed.plots)
         console.print(f"wrote {files} in {out}", highlight=False, markup=False, soft_wrap=True)
@@ -110,3 +135,14 @@ def _parse_sizes(text: str) -> list[tuple[int, ...]]:
             raise click.BadParameter(f"'{block}': write inputs and units as 256-128-10", param_hint="--sizes")
         sizes.append(tuple(int(part) for part in parts))
     return sizes
+
+
+def _parse_betas(text: str) -> tuple[float, ...]:
+    """Read "1e-4,1e-3,0.01"; the study itself judges the numbers."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            f"'{text}': write numbers with commas as --betas=1e-4,1e-3,0.01, or --betas alone behind RUN|CONFIG",
+            param_hint="--betas",
+        ) from None

@@ -16,7 +16,8 @@ from ..training.config_file import load_config
 from ..training.result import Result
 from ..training.run import evaluate, train
 from .example import find_example
-from .gradcheck import GradcheckReport, gradcheck
+from .gradcheck import gradcheck
+from .gradcheck_report import GradcheckReport
 
 CONFIG = Path("examples/digits.toml")
 

@@ -3,19 +3,20 @@
 Everything is done on a copy of the network in float64 with ideal converters and its digital stages in eval mode.
 Devices at an edge of their window are moved inside by a thousandth of it, so that finite differences have both sides.
 Devices, if the network has any, hold what weights ask for, and sources have no errors of gain: what devices, sources
-and converters then do to the gradients is the last column, in which no limit is set.
+and converters then do to the gradients is the last column, in which no limit is set. Where asked for, ngspice's own
+small-signal analysis is compared too (`ac_check`), and errors are measured over a sweep of beta (`beta_errors`).
 """
 
 import math
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.table import Table
+from rich.console import Console
 from torch import Tensor, nn
 
 from digital.hopfield import Gradient as HopfieldGradient
@@ -29,6 +30,7 @@ from ..phase_settings import PhaseSettings
 from ..simulators.base import AbstractSimulator
 from ..simulators.newton import NewtonSimulator
 from ..simulators.ngspice.simulator import NgspiceSimulator
+from ..simulators.ngspice.small_signal import NgspiceAcSimulator
 from ..threads import one_thread
 from ..training.config import Config, GradientKind
 from ..training.config_file import load_config
@@ -39,111 +41,16 @@ from ..training.setup import load_run, set_up
 from ..training.start import complete_tables
 from ..training.trainer import LOSSES, Loss
 from ..twin import twin
+from .ac_check import check_ac
+from .beta_errors import sweep_beta
+from .beta_plot import plot_sweep
+from .beta_sweep import BETAS
+from .bias_and_noise import require_betas
 from .gradcheck_plot import plot_gradcheck
+from .gradcheck_report import COSINE_LIMIT, NORM_LIMIT, ConverterEffect, GradcheckReport, TensorCheck
 from .gradient_probe import GradientProbe, off_the_edges, with_beta, with_devices_as_asked, with_hopfield_gradient
 
-COSINE_LIMIT = 0.9999
-NORM_LIMIT = 1e-3
 N_SAMPLES = 16
-
-
-@final
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TensorCheck:
-    """Agreement of one gradient tensor from one simulator.
-
-    Args:
-        block: module that owns the tensor; a block's input is tensor "input".
-        tensor: name within the module.
-        simulator: where equilibrium propagation ran.
-        cosine_id, norm_ratio_id: against implicit differentiation, whole tensor.
-        cosine_fd, norm_ratio_fd: against central finite differences of the loss: some entries and one random direction.
-    """
-
-    block: str
-    tensor: str
-    simulator: str
-    cosine_id: float
-    norm_ratio_id: float
-    cosine_fd: float
-    norm_ratio_fd: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether both cosines and both norm ratios are within limits."""
-        cosines, norms = (self.cosine_id, self.cosine_fd), (self.norm_ratio_id, self.norm_ratio_fd)
-        # Each compared by itself: NaN must fail, and `max` may pass it over.
-        return all(c >= COSINE_LIMIT for c in cosines) and all(abs(n - 1.0) <= NORM_LIMIT for n in norms)
-
-
-@final
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ConverterEffect:
-    """What the network's own converters and devices do to one gradient tensor (newton); not part of pass or fail."""
-
-    block: str
-    tensor: str
-    simulator: str
-    cosine_id: float
-    norm_ratio_id: float
-
-
-@final
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GradcheckReport:
-    """All checks of one network.
-
-    Args:
-        tensors: every parameter tensor and block input in each simulator.
-        converter_effect: the same with converters on, and devices and sources as made.
-        beta: nudge used.
-        plot: the bar plot, where one was asked for.
-    """
-
-    tensors: tuple[TensorCheck, ...]
-    converter_effect: tuple[ConverterEffect, ...]
-    beta: float
-    plot: Path | None
-
-    @property
-    def passed(self) -> bool:
-        """Whether every tensor passed."""
-        return all(check.passed for check in self.tensors)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what `tellegen gradcheck --json` writes."""
-        names = ("block", "tensor", "simulator", "cosine_id", "norm_ratio_id")
-        return {
-            "pass": self.passed,
-            "beta": self.beta,
-            "tensors": [
-                {name: getattr(c, name) for name in (*names, "cosine_fd", "norm_ratio_fd")} for c in self.tensors
-            ],
-            "converter_effect": [{name: getattr(c, name) for name in names} for c in self.converter_effect],
-        }
-
-    def table(self) -> Table:
-        """Return the report as a table for a terminal: the worse of both references, in each simulator."""
-        title = f"gradients at beta = {self.beta:g}: {'pass' if self.passed else 'FAIL'}"
-        caption = "worse of implicit differentiation and finite differences; last: cosine with converters, devices on"
-        table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
-        simulators = list(dict.fromkeys(c.simulator for c in self.tensors))
-        table.add_column("tensor", overflow="fold")
-        for simulator in simulators:
-            table.add_column(f"{simulator}\n1 - cos", justify="right", no_wrap=True)
-            table.add_column(f"{simulator}\nnorm - 1", justify="right", no_wrap=True)
-        table.add_column("conv.", justify="right", no_wrap=True)
-        table.add_column("", no_wrap=True)
-        effects = {(e.block, e.tensor): e.cosine_id for e in self.converter_effect}
-        for name in dict.fromkeys((c.block, c.tensor) for c in self.tensors):
-            checks = [c for c in self.tensors if (c.block, c.tensor) == name]
-            cells = []
-            for c in checks:
-                worst_norm = max(c.norm_ratio_id - 1, c.norm_ratio_fd - 1, key=abs)
-                cells += [f"{max(0.0, 1 - c.cosine_id, 1 - c.cosine_fd):.0e}", f"{worst_norm:+.0e}"]
-            effect = f"{effects[name]:.3f}" if name in effects else ""
-            table.add_row(" ".join(name), *cells, effect, "ok" if all(c.passed for c in checks) else "FAIL")
-        return table
 
 
 @one_thread()
@@ -152,17 +59,23 @@ def gradcheck(
     *,
     out: Path | None = None,
     beta: float | None = None,
+    ac: bool = False,
+    betas: Sequence[float] | None = None,
     data: Path | None = None,
     seed: int = 0,
+    console: Console | None = None,
 ) -> GradcheckReport:
     """Check the gradients of a run's network, or of a configuration's network with its initial weights.
 
     Args:
         target: run folder, or configuration file.
-        out: folder that gets the bar plot, made if missing; a run folder gets its own by default, a configuration none.
+        out: folder that gets the plots, made if missing; a run folder gets its own by default, a configuration none.
         beta: another nudge than the network's own.
+        ac: whether to read the gradients out of ngspice itself, too, by small-signal analysis.
+        betas: nudges to measure errors at, rising; None for no sweep.
         data: where the images are, if not where the configuration says.
         seed: of the entries and directions of the finite differences.
+        console: where the progress of a sweep is shown.
 
     Returns:
         the report.
@@ -171,9 +84,12 @@ def gradcheck(
         ConfigError, RunError: if the target cannot be read, or has no circuit.
         DataError: if the images are not there.
         RunError: if the folder cannot be written to, before anything is computed.
+        StudyError: for betas that are not finite, above zero and rising, or fewer than two.
         SimulatorNotFound: if ngspice is not installed.
     """
     newton = NewtonSimulator()
+    if betas is not None:
+        require_betas(np.array(betas, dtype=np.float64))
     is_run = target.is_dir()
     config = with_data(RunFolder(path=target).read_config() if is_run else _load(target), data)
     if not is_run and config.start is not None:
@@ -191,14 +107,32 @@ def gradcheck(
     x, loss = setup.data.scaled(samples.pixels), LOSSES[config.training.loss]
     network = setup.network if beta is None else with_beta(setup.network, beta)
     with closing(NgspiceSimulator()) as ngspice:
-        report = check_network(network, x, samples.labels, newton, ngspice, loss_of=loss, seed=seed)
-    if folder is None:
-        return report
-    name = "gradcheck.png" if beta is None else f"gradcheck_beta{beta:g}.png"  # an experiment replaces no result
-    plot = plot_gradcheck(report.tensors, folder / name, cosine=COSINE_LIMIT, norm=NORM_LIMIT, beta=report.beta)
-    return GradcheckReport(
-        tensors=report.tensors, converter_effect=report.converter_effect, beta=report.beta, plot=plot
-    )
+        report = check_network(
+            network,
+            x,
+            samples.labels,
+            newton,
+            ngspice,
+            loss_of=loss,
+            seed=seed,
+            ac=NgspiceAcSimulator(ngspice) if ac else None,
+            betas=betas,
+            console=console,
+        )
+    return report if folder is None else _plotted(report, folder, beta)
+
+
+def _plotted(report: GradcheckReport, folder: Path, beta: float | None) -> GradcheckReport:
+    """Draw a report into a folder; an experiment, with a nudge or a sweep of one's own, replaces no result."""
+    own = "" if beta is None else f"_beta{beta:g}"
+    plot = folder / f"gradcheck{own}.png"
+    plot_gradcheck(report.tensors, plot, cosine=COSINE_LIMIT, norm=NORM_LIMIT, beta=report.beta)
+    if report.sweep is None:
+        return replace(report, plot=plot)
+    betas = report.sweep.betas
+    span = "" if tuple(betas) == BETAS else f"_{betas[0]:g}-{betas[-1]:g}x{len(betas)}"
+    sweep_plot = folder / f"gradcheck_betas{span}{own}.png"
+    return replace(report, plot=plot, sweep_plot=plot_sweep(report.sweep, sweep_plot))
 
 
 def _load(path: Path) -> Config:
@@ -215,6 +149,9 @@ def check_network(
     *,
     loss_of: Loss = cross_entropy,
     seed: int = 0,
+    ac: AbstractSimulator | None = None,
+    betas: Sequence[float] | None = None,
+    console: Console | None = None,
 ) -> GradcheckReport:
     """Check the gradients of a loss of a network with analog blocks; hopfield blocks among them are unrolled for ID.
 
@@ -226,9 +163,12 @@ def check_network(
         ngspice: the other simulator.
         loss_of: mean loss of logits and classes.
         seed: of the entries and directions of the finite differences.
+        ac: ngspice with its small-signal analysis; None to leave that comparison out.
+        betas: nudges to measure errors at, rising; None for no sweep.
+        console: where the progress of a sweep is shown.
 
     Returns:
-        the report, without a plot.
+        the report, without plots.
     """
     made, ideal = with_hopfield_gradient(off_the_edges(network), HopfieldGradient.EP), Converters.ideal()
     network = with_devices_as_asked(made)
@@ -267,12 +207,18 @@ def check_network(
         )
         for (block, tensor), gradient in real.items()
     ]
-    betas = [m.settings.beta for m in network.modules() if isinstance(m, AnalogBlock)]
+    nudges = [m.settings.beta for m in network.modules() if isinstance(m, AnalogBlock)]
     return GradcheckReport(
         tensors=tuple(checks),
         converter_effect=tuple(effects),
-        beta=max(betas, default=PhaseSettings().beta),
+        beta=max(nudges, default=PhaseSettings().beta),
         plot=None,
+        ac=None if ac is None else check_ac(network, x, y, loss_of, reference=reference, simulator=ngspice, ac=ac),
+        sweep=None
+        if betas is None
+        else sweep_beta(
+            network, x, y, loss_of, newton=newton, ngspice=ngspice, betas=betas, seed=seed, console=console
+        ),
     )
 
 

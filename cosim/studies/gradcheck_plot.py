@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ..files import write_atomically
 
 if TYPE_CHECKING:
-    from .gradcheck import TensorCheck
+    from .gradcheck_report import TensorCheck
 
 FLOOR = 1e-16  # exact agreement has no place on a log scale
 CEILING = 2.0  # nor has a norm ratio without bound

@@ -1,8 +1,9 @@
 """The gradients of every tensor of a network, by autograd and by finite differences of its loss."""
 
 import copy
+import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import final
 
@@ -13,11 +14,15 @@ from torch import Tensor, nn
 
 from digital.hopfield import Gradient as HopfieldGradient
 from digital.hopfield import HopfieldBlock, HopfieldPhases
+from digital.hopfield import Nudging as HopfieldNudging
 
 from ..analog_block import AnalogBlock
 from ..conductance import Conductance
+from ..phase_settings import Nudging
 from ..training.trainer import Loss
 from ..twin import replace_blocks
+
+Directions = Mapping[tuple[str, str], NDArray[np.float64]]  # a part for each tensor, by name
 
 STEP = 1e-5  # of a finite difference; its square is far below the limits, round-off of the loss far below STEP
 EDGE = 1e-3  # share of the window by which devices are moved off its edges
@@ -54,6 +59,12 @@ def with_beta(network: nn.Module, beta: float) -> nn.Module:
     """Return a copy whose blocks, hopfield ones too, are nudged by another beta, every other setting as it is."""
     copied = replace_blocks(network, lambda block: block.configured(settings=replace(block.settings, beta=beta)))
     return _with_phases(copied, lambda phases: replace(phases, beta=beta))
+
+
+def with_nudging(network: nn.Module, nudging: Nudging) -> nn.Module:
+    """Return a copy whose blocks, hopfield ones too, compare other phases, every other setting as it is."""
+    copied = replace_blocks(network, lambda block: block.configured(settings=replace(block.settings, nudging=nudging)))
+    return _with_phases(copied, lambda phases: replace(phases, nudging=HopfieldNudging(nudging.value)))
 
 
 def with_hopfield_gradient(network: nn.Module, gradient: HopfieldGradient) -> nn.Module:
@@ -100,6 +111,43 @@ class GradientProbe:
     def _is_block(self, name: str) -> bool:
         return isinstance(self._network.get_submodule(name), AnalogBlock)
 
+    @property
+    def blocks(self) -> tuple[AnalogBlock, ...]:
+        """The analog blocks of the network."""
+        return tuple(m for m in self._network.modules() if isinstance(m, AnalogBlock))
+
+    @property
+    def of_blocks(self) -> tuple[tuple[str, str], ...]:
+        """Names of the parameters of energy blocks, hopfield ones too; all parameters where those are frozen."""
+        parameters = {name: p for name, p in self._tensors.items() if isinstance(p, nn.Parameter)}
+        blocks = [m for m in self._network.modules() if isinstance(m, AnalogBlock | HopfieldBlock)]
+        owned = {id(p) for block in blocks for p in block.parameters()}
+        return tuple(name for name, p in parameters.items() if id(p) in owned) or tuple(parameters)
+
+    def largest_step(self, directions: Directions) -> float:
+        """Return how far the parameters can go along a direction, both ways, before a device is at an edge."""
+        steps = [math.inf]
+        for name, direction in directions.items():
+            tensor = self._tensors[name]
+            if isinstance(tensor, Conductance):
+                low, high = tensor.window
+                room = torch.minimum(tensor.detach() - low, high - tensor.detach()).numpy()
+                steps.append(float((room / np.maximum(np.abs(direction), np.finfo(float).tiny)).min()))
+        return min(steps)
+
+    def slope(self, directions: Directions, step: float) -> float:
+        """Return the central difference of the loss along a direction in the space of several tensors."""
+        losses = []
+        with torch.no_grad():
+            before = {name: self._tensors[name].clone() for name in directions}
+            for sign in (1.0, -1.0):
+                for name, direction in directions.items():
+                    self._tensors[name].copy_(before[name] + sign * step * torch.from_numpy(direction))
+                losses.append(float(self.loss()))
+            for name, tensor in before.items():
+                self._tensors[name].copy_(tensor)
+        return (losses[0] - losses[1]) / (2 * step)
+
     def loss(self) -> Tensor:
         """Return the mean loss."""
         return self._loss_of(self._network(self._x), self._y)
@@ -125,21 +173,8 @@ class GradientProbe:
         chosen = np.unique(np.concatenate([largest, drawn]))
         direction = generator.standard_normal(gradient.shape)
         direction /= np.linalg.norm(direction)
-        tensor = self._tensors[name]
         units = np.zeros((len(chosen), gradient.size))
         units[np.arange(len(chosen)), chosen] = 1.0
         directions = [unit.reshape(gradient.shape) for unit in units]
-        measured = np.array([self._slope(tensor, step) for step in (*directions, direction)])
+        measured = np.array([self.slope({name: step}, STEP) for step in (*directions, direction)])
         return chosen, direction, measured
-
-    def _slope(self, tensor: Tensor, direction: NDArray[np.float64]) -> float:
-        """Return the central difference of the loss along a direction."""
-        step = STEP * torch.from_numpy(direction)
-        losses = []
-        with torch.no_grad():
-            before = tensor.clone()
-            for sign in (1.0, -1.0):
-                tensor.copy_(before + sign * step)
-                losses.append(float(self.loss()))
-            tensor.copy_(before)
-        return (losses[0] - losses[1]) / (2 * STEP)

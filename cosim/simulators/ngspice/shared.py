@@ -99,12 +99,20 @@ class NgspiceLibrary(AbstractNgspiceBinding):
     def sweep(
         self, deck: StreamedDeck, drives: NDArray[np.float64], values: NDArray[np.float64]
     ) -> tuple[int, list[ConsoleLine]]:
-        """Sweep the current circuit, made from this deck, over the rows of the drives.
+        """Sweep the current circuit, made from this deck, over the rows of the drives; see `analyse`."""
+        return self.analyse(f"dc vsweep 0 {len(drives) - 1} 1", deck, drives, values)
+
+    def analyse(
+        self, command: str, deck: StreamedDeck, drives: NDArray[np.float64], values: NDArray[np.float64]
+    ) -> tuple[int, list[ConsoleLine]]:
+        """Run an analysis of the current circuit, made from this deck, with one row of the drives for each point.
 
         Args:
+            command: the analysis, which reports as many points as there are rows.
             deck: says how many columns are voltages, and which vectors are wanted.
             drives: [batch, n_drives] V, then A; checked by `check_drives`.
-            values: [batch, n_vectors], contiguous; solutions are written here as they come.
+            values: [batch, n_vectors], contiguous; solutions are written here as they come, of complex ones the real
+                parts.
 
         Returns: the number of points reported, and what ngspice printed.
         Raises: ResultError if ngspice has no vector of a wanted name.
@@ -129,7 +137,7 @@ class NgspiceLibrary(AbstractNgspiceBinding):
         control[ControlWord.BATCH] = batch
         self.on_vectors = receive_names
         try:
-            lines = self.command(f"dc vsweep 0 {batch - 1} 1")
+            lines = self.command(command)
             points, n_unknown = int(control[ControlWord.POINT]), int(control[ControlWord.N_UNKNOWN_ROWS])
         finally:
             self.on_vectors = None
