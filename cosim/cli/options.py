@@ -39,7 +39,11 @@ SET_OPTION = click.option(
     help="Override a key, as in training.epochs=1; examples/all_keys.toml has them all. Repeatable.",
 )
 DATA_OPTION = click.option(
-    "--data", type=FOLDER, metavar="PATH", help="CIFAR-10: archive, extracted folder or .npz; else $TELLEGEN_CIFAR10."
+    "--data",
+    type=FOLDER,
+    metavar="PATH",
+    help="Where the images are: CIFAR's archive, extracted folder or .npz, ImageNet32's folder; else $TELLEGEN_CIFAR10 "
+    "and the like.",
 )
 CHECKPOINTS = click.Choice(["last", "previous", "best"])
 

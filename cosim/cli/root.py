@@ -9,8 +9,10 @@ import click
 
 from .compiling import compile_, verify
 from .measuring import bench, demo, doctor, gradcheck, presets
+from .pricing import chip
 from .running import evaluate, show, train
 from .studying import study, sweep
+from .transients import transient
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -60,5 +62,20 @@ def main(*, debug: bool) -> None:
     del debug  # read by `Commands`
 
 
-for _command in (doctor, train, show, evaluate, compile_, verify, gradcheck, bench, presets, study, sweep, demo):
+for _command in (
+    doctor,
+    train,
+    show,
+    evaluate,
+    compile_,
+    verify,
+    gradcheck,
+    transient,
+    bench,
+    presets,
+    study,
+    sweep,
+    chip,
+    demo,
+):
     main.add_command(_command)
