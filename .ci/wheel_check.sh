@@ -46,7 +46,8 @@ for package in ("circuits", "netlists", "cosim", "digital"):
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None or Path(spec.origin) != site / package / "__init__.py":
         sys.exit(f"wheel check: {package} is not the wheel's: {spec}")
-    wanted = [*(root / package).rglob("*.py"), *(root / package).rglob("*.json"), root / package / "py.typed"]
+    wanted = [*(root / package).rglob("*.py"), *(root / package).rglob("*.json")]
+    wanted += [*(root / package).rglob("*.toml"), root / package / "py.typed"]
     missing = [str(path.relative_to(root)) for path in wanted if not (site / path.relative_to(root)).is_file()]
     if missing:
         sys.exit(f"wheel check: not in the wheel: {missing}")
