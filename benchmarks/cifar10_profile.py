@@ -22,11 +22,10 @@ from cosim.studies.example import find_example
 from cosim.threads import one_thread
 from cosim.training.config import Config
 from cosim.training.config_file import load_config
-from cosim.training.data import training_batch
+from cosim.training.data import augmentation_of, training_batch
 from cosim.training.setup import set_up
 from cosim.training.simulators import build_simulator
 from cosim.training.trainer import LOSSES, Average, build_optimizer, build_scheduler, shuffled_batches, train_batch
-from digital.augmentation import Augmentation
 from digital.errors import DataError
 
 WARM_UP, STEPS = 3, 40
@@ -65,7 +64,7 @@ def measure(config: Config) -> dict[str, float]:
         optimizer = build_optimizer(config.training, setup.network)
         scheduler = build_scheduler(config.training, optimizer, WARM_UP + STEPS)
         generator, average = torch.Generator().manual_seed(0), Average()
-        augmentation = Augmentation(flip=config.data.flip, crop=config.data.crop)
+        augmentation = augmentation_of(config.data)
         batches = shuffled_batches(len(setup.data.train), config.training.batch_size, generator)
         start = 0.0
         with timed(NgspicePool, ("run",)) as pool, timed(Phases, ("free", "nudged")) as phases:

@@ -1,6 +1,6 @@
-"""Fetch the official CIFAR-10 archive once, into the user's cache.
+"""Fetch an official archive of CIFAR once, into the user's cache.
 
-Takes: an address and a checksum. Gives: the path of the archive. Must not know: what is inside (`cifar10.py`).
+Takes: an address and a checksum. Gives: the path of the archive. Must not know: what is inside (`cifar.py`).
 """
 
 import logging
@@ -14,10 +14,13 @@ import pooch
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .cifar10 import CIFAR10_SHA256, CIFAR10_WAYS_OUT
+from .cifar import CifarFormat
+from .cifar10 import CIFAR10
+from .cifar100 import CIFAR100
 from .errors import DataError
 
-CIFAR10_URL: Final = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+CIFAR10_URL: Final = CIFAR10.url
+CIFAR100_URL: Final = CIFAR100.url
 _TIMEOUT_S: Final = (6.0, 30.0)  # to connect, and between two pieces
 _PIECE: Final = 1 << 16  # bytes; pooch's own 1024 keep a core busy
 
@@ -25,13 +28,32 @@ _PIECE: Final = 1 << 16  # bytes; pooch's own 1024 keep a core busy
 def fetch_cifar10(
     *,
     url: str = CIFAR10_URL,
-    sha256: str = CIFAR10_SHA256,
+    sha256: str = CIFAR10.sha256,
     folder: Path | None = None,
     progress: Console | None = None,
 ) -> Path:
-    """Return the official archive, downloaded unless it is in the cache with the right checksum.
+    """Return the official archive of CIFAR-10; see `fetch_cifar`."""
+    return fetch_cifar(CIFAR10, url=url, sha256=sha256, folder=folder, progress=progress)
+
+
+def fetch_cifar100(
+    *,
+    url: str = CIFAR100_URL,
+    sha256: str = CIFAR100.sha256,
+    folder: Path | None = None,
+    progress: Console | None = None,
+) -> Path:
+    """Return the official archive of CIFAR-100; see `fetch_cifar`."""
+    return fetch_cifar(CIFAR100, url=url, sha256=sha256, folder=folder, progress=progress)
+
+
+def fetch_cifar(
+    layout: CifarFormat, *, url: str, sha256: str, folder: Path | None = None, progress: Console | None = None
+) -> Path:
+    """Return an official archive, downloaded unless it is in the cache with the right checksum.
 
     Args:
+        layout: which data set.
         url: where it is downloaded from.
         sha256: its checksum, in hexadecimal.
         folder: where it is kept; $TELLEGEN_CACHE, or else the user's cache folder, if left out.
@@ -41,16 +63,16 @@ def fetch_cifar10(
         DataError: if it cannot be downloaded or kept, or has another checksum. Nothing half-written stays.
     """
     place = folder or Path(os.environ.get("TELLEGEN_CACHE") or pooch.os_cache("tellegen"))
-    bar = _DownloadBar(progress) if progress else None
+    bar = _DownloadBar(progress, layout.batches.title) if progress else None
     try:
         with _silent(pooch.get_logger()), _open_downloader(bar) as downloader:
             path = pooch.retrieve(
-                url, known_hash=f"sha256:{sha256}", fname="cifar-10-python.tar.gz", path=place, downloader=downloader
+                url, known_hash=f"sha256:{sha256}", fname=layout.archive, path=place, downloader=downloader
             )
     except (OSError, ValueError) as error:
         raise DataError(
-            f"CIFAR-10 cannot be downloaded from {url} into {place}: {_root_cause(error)}. "
-            f"Two ways out: {CIFAR10_WAYS_OUT}"
+            f"{layout.batches.title} cannot be downloaded from {url} into {place}: {_root_cause(error)}. "
+            f"Two ways out: {layout.ways_out}"
         ) from error
     finally:
         if bar:
@@ -64,10 +86,10 @@ class _DownloadBar:
 
     total: int = 0
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, title: str) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=console)
-        self._task = self._progress.add_task("downloading CIFAR-10", total=None)
+        self._task = self._progress.add_task(f"downloading {title}", total=None)
 
     def update(self, size: int) -> None:
         """Count a piece; the first one makes the bar appear."""

@@ -4,13 +4,24 @@ Takes: a stage's numbers and the shape of one sample. Gives: `Stage`. Must not k
 Kernels are square; sizes follow torch: floor((size + 2 padding - kernel) / stride) + 1.
 """
 
+import torch
 from torch import nn
 
 from .errors import StageError
+from .hopfield.initialisation import draw_goe
 from .stages import Shape, Stage
 
 
-def conv(shape: Shape, *, channels: int, kernel: int, stride: int = 1, padding: int = 0, bias: bool = True) -> Stage:
+def conv(
+    shape: Shape,
+    *,
+    channels: int,
+    kernel: int,
+    stride: int = 1,
+    padding: int = 0,
+    bias: bool = True,
+    goe_variance: float | None = None,
+) -> Stage:
     """Return a 2-D convolution; weights are drawn from torch's global generator, as in any torch module.
 
     Args:
@@ -20,6 +31,7 @@ def conv(shape: Shape, *, channels: int, kernel: int, stride: int = 1, padding: 
         stride: from one place of the kernel to the next.
         padding: zeros around the image, on each side.
         bias: whether a number is added to each channel.
+        goe_variance: V of the initial weights, see `hopfield.draw_goe`, whose bias is then zero; None for torch's.
 
     Raises:
         StageError: for a sample that is no image, or a kernel larger than the padded image.
@@ -30,6 +42,11 @@ def conv(shape: Shape, *, channels: int, kernel: int, stride: int = 1, padding: 
         raise StageError(f"conv stage: padding = {padding}; give zero or more")
     size = _count_places(shape, "conv", kernel=kernel, stride=stride, padding=padding)
     module = nn.Conv2d(n_channels, channels, kernel, stride=stride, padding=padding, bias=bias)
+    if goe_variance is not None:
+        with torch.no_grad():
+            module.weight.copy_(draw_goe((channels, n_channels, kernel, kernel), variance=goe_variance))
+            if module.bias is not None:
+                module.bias.zero_()
     return Stage(module=module, shape=(channels, *size))
 
 

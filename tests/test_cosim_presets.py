@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from circuits import CircuitError, DiodeModel
@@ -28,6 +30,7 @@ from cosim.converters import (
 )
 from cosim.studies.converter_plots import TRACES, plot_converter_preset, transfer
 from cosim.studies.diode_plots import clamped, diode_current_a
+from cosim.studies.paper_plots import list_layers
 from cosim.studies.preset_plots import (
     POINTS,
     plot_preset,
@@ -38,6 +41,9 @@ from cosim.studies.preset_plots import (
 )
 from cosim.studies.preset_plots import TRACES as DEVICES_DRAWN
 from cosim.studies.presets import list_presets
+from cosim.training.dataset_facts import DATASETS
+from cosim.training.paper_presets import paper_preset, paper_preset_names
+from cosim.training.paper_tables import preset_tables
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -46,7 +52,7 @@ def invoke(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
 
 
-NAMES = (*preset_names(), *diode_preset_names(), *converter_preset_names())
+NAMES = (*preset_names(), *diode_preset_names(), *converter_preset_names(), *paper_preset_names())
 
 
 def test_every_preset_is_listed_with_window_effects_and_source() -> None:
@@ -116,14 +122,43 @@ def test_json() -> None:
 
 
 def test_every_preset_is_drawn(tmp_path: Path) -> None:
-    result = invoke("presets", "--out", tmp_path / "new" / "plots", "--json", tmp_path / "presets.json")
+    drawn = [name for name in NAMES if name not in paper_preset_names()[1:-1]]  # one picture is like another
+    result = invoke("presets", *drawn, "--out", tmp_path / "new" / "plots", "--json", tmp_path / "presets.json")
     assert result.exit_code == 0, result.output
     files = sorted(path.name for path in (tmp_path / "new" / "plots").iterdir())
-    assert files == sorted(f"{name}.png" for name in NAMES)
+    assert files == sorted(f"{name}.png" for name in drawn)
     listed = json.loads((tmp_path / "presets.json").read_text(encoding="utf-8"))["presets"]
     for entry in listed:
         assert Path(entry["plot"]).read_bytes()[:8] == PNG
     assert "wrote ideal.png, pcm.png" in result.output
+
+
+def test_a_network_comes_with_the_file_that_it_stands_for() -> None:
+    result = invoke("presets", "paper-l15-bs2")
+    text = result.output[result.output.index('# preset = "paper-l15-bs2" is short for:') :]
+    assert tomllib.loads(text) == preset_tables(paper_preset("paper-l15-bs2"))
+    assert "258 channels" in " ".join(result.output.replace("│", " ").split())
+    assert "short for" not in invoke("presets").output
+    (entry,) = json.loads(invoke("presets", "paper-l6-bs2", "--json", "-").stdout)["presets"]
+    assert (entry["kind"], entry["n_layers"], entry["n_blocks"], entry["slope"]) == ("network", 6, 3, 1.0)
+    assert entry["tables"] == preset_tables(paper_preset("paper-l6-bs2"))
+
+
+def test_the_picture_of_a_network_counts_what_torch_makes() -> None:
+    for name in ("paper-l6-bs3", "paper-l15-bs2-imagenet32"):
+        rows = list_layers(paper_preset(name))
+        assert [row.n_units for row in rows[:2]] == {6: [32768, 16384], 15: [65536, 65536]}[len(rows) - 1]
+        assert sum(row.n_weights for row in rows) == count_parameters(name)
+
+
+def count_parameters(name: str) -> int:
+    from cosim.training.config import Config
+    from cosim.training.network import build_network
+
+    config = Config.model_validate({"preset": name})
+    n_classes = DATASETS[config.data.name].n_classes
+    network = build_network(config, shape=(3, 32, 32), n_classes=n_classes, simulator=None, generator=torch.Generator())
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def test_an_unknown_name_draws_nothing(tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ from cosim.training.block_summary import list_blocks
 from cosim.training.checkpoints import Which
 from cosim.training.config import AnalogStage, Config, DataSection, DatasetKind, DiodeSection
 from cosim.training.config_file import config_from_json, load_config
-from cosim.training.configured_blocks import IMAGE_SHAPES
 from cosim.training.data import load_data
+from cosim.training.dataset_facts import DATASETS
 from cosim.training.network import build_network, list_analog_blocks, tanh_layers
 from cosim.training.run import train
 from cosim.training.setup import load_run
@@ -430,8 +430,9 @@ def test_what_a_missing_module_hides_is_a_question_mark(run: Path) -> None:
 
 
 def test_images_have_the_shape_that_a_summary_takes_for_granted() -> None:
-    assert load_data(DataSection()).shape == IMAGE_SHAPES[DatasetKind.DIGITS]
-    assert set(IMAGE_SHAPES) == set(DatasetKind)
+    digits, facts = load_data(DataSection()), DATASETS[DatasetKind.DIGITS]
+    assert (digits.shape, digits.n_classes, int(digits.train.pixels.max())) == (facts.shape, facts.n_classes, 16)
+    assert set(DATASETS) == set(DatasetKind)
 
 
 def test_a_picture_names_the_images_of_a_block(run: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from cifar10_archive import npz_arrays, write_npz
@@ -12,10 +14,9 @@ from small_runs import TINY, quiet, stub_pictures, tiny_config, write_small
 
 from cosim.errors import ConfigError, RunError
 from cosim.training.checkpoints import Which
-from cosim.training.config import Config, DataSection
+from cosim.training.config import Config, DataSection, DatasetKind
 from cosim.training.config_file import load_config
 from cosim.training.data import (
-    CIFAR10_VARIABLE,
     EVALUATION_BATCH,
     evaluation_batches,
     load_data,
@@ -26,13 +27,15 @@ from cosim.training.data import (
 from cosim.training.run import evaluate, train
 from cosim.training.run_folder import RunFolder
 from digital.augmentation import Augmentation
+from digital.cifar10 import CIFAR10
+from digital.cifar100 import CIFAR100
 from digital.errors import DataError
 
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     stub_pictures(monkeypatch.setattr)
-    monkeypatch.delenv(CIFAR10_VARIABLE, raising=False)
+    monkeypatch.delenv(CIFAR10.variable, raising=False)
 
 
 def cifar10_config(folder: Path, *overrides: str) -> Config:
@@ -65,7 +68,7 @@ def test_a_path_is_absolute_before_it_is_kept(tmp_path: Path, monkeypatch: pytes
 def test_the_path_comes_before_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = write_npz(tmp_path / "few.npz", npz_arrays(n_train=20))
     more = write_npz(tmp_path / "more.npz", npz_arrays(n_train=30))
-    monkeypatch.setenv(CIFAR10_VARIABLE, str(more))
+    monkeypatch.setenv(CIFAR10.variable, str(more))
     assert len(load_data(cifar10_config(tmp_path).data).train) == 30
     assert len(load_data(cifar10_config(tmp_path, f"data.path={few}").data).train) == 20
 
@@ -95,6 +98,60 @@ def test_sizes_are_of_cifar10_too(tmp_path: Path) -> None:
     assert (len(data.train), len(data.test), data.shape) == (20, 10, (3, 32, 32))
     with pytest.raises(DataError, match="31"):
         load_data(cifar10_config(tmp_path, f"data.path={path}", "data.train_size=31").data)
+
+
+# --------------------------------------------------------------------------------------------------- scaled, and others
+
+
+def test_a_configuration_may_scale_pixels_otherwise(tmp_path: Path) -> None:
+    path = write_npz(tmp_path / "images.npz", npz_arrays())
+    own = load_data(cifar10_config(tmp_path, f"data.path={path}").data)
+    options = ("data.mean=[0.5, 0.25, 0.125]", "data.std=[0.5, 1, 2]")
+    other = load_data(cifar10_config(tmp_path, f"data.path={path}", *options).data)
+    pixels = own.train.pixels[:3]
+    by_hand = (pixels / 255 - torch.tensor([0.5, 0.25, 0.125])[:, None, None]) / torch.tensor([0.5, 1, 2])[
+        :, None, None
+    ]
+    torch.testing.assert_close(other.scaled(pixels), by_hand, rtol=1e-5, atol=1e-6)
+    assert own.fingerprint == other.fingerprint
+    digits = load_data(DataSection(mean=(0.25,), std=(0.5,)))  # whose largest pixel is 16
+    assert digits.scaled(torch.tensor([[[16]]], dtype=torch.uint8)).item() == 1.5
+    with pytest.raises(
+        DataError, match=r'data\.std = \[1\.0\]: 1 numbers, but the images of data\.name = "cifar10" have 3'
+    ):
+        load_data(cifar10_config(tmp_path, f"data.path={path}", "data.std=[1.0]").data)
+
+
+def test_cifar_100_is_found_by_its_own_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = npz_arrays()
+    arrays["y_train"] = np.arange(30) * 3
+    monkeypatch.setenv("TELLEGEN_CIFAR100", str(write_npz(tmp_path / "hundred.npz", arrays)))
+    data = load_data(DataSection(name=DatasetKind.CIFAR100, train_size=30))
+    assert (data.name, data.n_classes, int(data.train.labels.max())) == ("cifar100", 100, 87)
+
+
+def test_cifar_100_is_downloaded_from_its_own_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TELLEGEN_CIFAR100", raising=False)
+    asked: list[Any] = []
+
+    def fetch(**options: Any) -> Path:
+        asked.append(options)
+        raise DataError("no network in tests")
+
+    monkeypatch.setattr("digital.download.fetch_cifar100", fetch)
+    for url in (None, "https://mirror/c.tar.gz"):
+        with pytest.raises(DataError, match="no network"):
+            load_data(DataSection(name=DatasetKind.CIFAR100, url=url))
+    assert [options["url"] for options in asked] == [CIFAR100.url, "https://mirror/c.tar.gz"]
+
+
+def test_imagenet32_without_a_path_says_where_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TELLEGEN_IMAGENET32", raising=False)
+    with pytest.raises(DataError, match=r'"imagenet32": there is no free download; .*image-net\.org/download-images'):
+        load_data(DataSection(name=DatasetKind.IMAGENET32))
+    monkeypatch.setenv("TELLEGEN_IMAGENET32", "/nowhere/imagenet32")
+    with pytest.raises(DataError, match="/nowhere/imagenet32: no such folder"):
+        load_data(DataSection(name=DatasetKind.IMAGENET32))
 
 
 # -------------------------------------------------------------------------------------------------------------- batches

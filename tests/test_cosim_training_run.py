@@ -70,7 +70,11 @@ def test_the_result_keeps_the_contract(finished: tuple[Path, Result]) -> None:
         assert key in saved
     assert 0 <= saved["test_accuracy"] <= 1
     assert (saved["n_train"], saved["n_test"], saved["simulator"], saved["seed"]) == (297, 1500, "newton", 0)
+    assert saved["test_accuracy"] <= saved["test_top5"] <= 1
     assert saved["versions"]["torch"] == torch.__version__
+    earlier = {key: value for key, value in saved.items() if key not in {"test_top5", "train_top5"}}
+    assert Result.from_json(run, saved) == result
+    assert Result.from_json(run, earlier).test_top5 is None
     assert saved["gradient"] == "ep"
 
 
@@ -92,6 +96,8 @@ def test_metrics_of_the_last_epoch_are_the_results(finished: tuple[Path, Result]
     run, result = finished
     (*_, last) = RunFolder(path=run).read_metrics(3)
     assert (last["test_accuracy"], last["test_loss"]) == (result.test_accuracy, result.test_loss)
+    assert last["test_top5"] == result.test_top5
+    assert 0 < last["train_top5"] < 1
     assert last["relaxations"] == result.relaxations - 297 - 1500
     assert 0 < last["first.clamped_share"] < 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from cosim.training.config import LossKind, OptimizerKind, ScheduleKind, Trainin
 from cosim.training.trainer import (
     LOSSES,
     Average,
+    Score,
     build_optimizer,
     build_scheduler,
     count_batches,
@@ -70,7 +72,7 @@ def test_every_optimiser_descends_and_every_schedule_keeps_its_promise(
     optimizer: OptimizerKind, schedule: ScheduleKind
 ) -> None:
     torch.manual_seed(0)
-    section = TrainingSection(optimizer=optimizer, schedule=schedule, learning_rate=0.02)
+    section = TrainingSection(optimizer=optimizer, schedule=schedule, learning_rate=0.02, epochs=10)
     model, loss_of = nn.Linear(4, 3), LOSSES[section.loss]
     x, y = torch.randn(30, 4), torch.arange(30) % 3
     chosen = build_optimizer(section, model)
@@ -83,12 +85,69 @@ def test_every_optimiser_descends_and_every_schedule_keeps_its_promise(
     match schedule:
         case ScheduleKind.CONSTANT:
             assert set(rates) == {0.02}
+        case ScheduleKind.COSINE_PER_EPOCH:  # of ten epochs of two steps
+            by_hand = [0.01 * (1 + math.cos(math.pi * epoch / 10)) for epoch in range(10) for _ in range(2)]
+            assert rates == pytest.approx(by_hand)
         case ScheduleKind.COSINE:
             assert rates == sorted(rates, reverse=True)
             assert chosen.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)
         case ScheduleKind.ONE_CYCLE:
             assert 0 < rates.index(max(rates)) < 10
             assert max(rates) == pytest.approx(0.02, rel=0.05)
+
+
+@pytest.mark.parametrize("schedule", [ScheduleKind.COSINE, ScheduleKind.COSINE_PER_EPOCH])
+def test_a_cosine_ends_where_it_is_told(schedule: ScheduleKind) -> None:
+    section = TrainingSection(schedule=schedule, learning_rate=0.02, final_learning_rate=0.005, epochs=5)
+    optimizer = build_optimizer(section, nn.Linear(4, 3))
+    scheduler, rates = build_scheduler(section, optimizer, 15), []
+    for _ in range(15):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    middle, steps = 0.0125, 3 if schedule is ScheduleKind.COSINE_PER_EPOCH else 1
+    expected = [middle + 0.0075 * math.cos(math.pi * steps * (k // steps) / 15) for k in range(15)]
+    assert rates == pytest.approx(expected)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.005)
+    # As torch has it, stepped once an epoch.
+    if schedule is ScheduleKind.COSINE_PER_EPOCH:
+        plain = torch.optim.SGD(nn.Linear(4, 3).parameters(), lr=0.02)
+        torchs = torch.optim.lr_scheduler.CosineAnnealingLR(plain, T_max=5, eta_min=0.005)
+        for epoch in range(5):
+            assert plain.param_groups[0]["lr"] == pytest.approx(rates[3 * epoch])
+            plain.step()
+            torchs.step()
+
+
+def test_a_last_batch_may_be_dropped_whatever_its_size() -> None:
+    for n_samples, sizes in ((9, [4, 4]), (11, [4, 4]), (8, [4, 4]), (3, [])):
+        batches = shuffled_batches(n_samples, 4, torch.Generator().manual_seed(0), drop_last=True)
+        assert [len(batch) for batch in batches] == sizes
+        assert count_batches(n_samples, 4, drop_last=True) == len(sizes)
+
+
+def test_top_5_counts_the_classes_among_the_five_largest_logits() -> None:
+    # Seven classes with logits 0 to 6: classes 2 to 6 are the best five.
+    logits = torch.arange(7.0).repeat(6, 1)
+    average = Average()
+    average.add(logits, torch.tensor([6, 5, 2, 1, 0, 3]), torch.tensor(1.0))
+    assert average.score == Score(loss=1.0, accuracy=1 / 6, top5=4 / 6)
+    average.add(logits[:2], torch.tensor([1, 1]), torch.tensor(1.0))
+    assert (average.score.accuracy, average.score.top5) == (1 / 8, 4 / 8)
+    again = Average.from_json(json.loads(json.dumps(average.to_json())))
+    assert again.score == average.score
+    model, loss_of = nn.Identity(), LOSSES[LossKind.MSE]
+    assert score(model, loss_of, [(logits, torch.tensor([6, 5, 2, 1, 0, 3]))]).top5 == 4 / 6
+
+
+def test_top_5_of_five_classes_or_fewer_says_nothing() -> None:
+    for n_classes, expected in ((5, None), (6, 1.0)):
+        average = Average()
+        average.add(torch.zeros(4, n_classes), torch.arange(4), torch.tensor(0.0))
+        found = average.score.top5
+        assert (found is None) == (expected is None)
+    # A checkpoint within an epoch that an earlier version wrote does not know it of its batches.
+    assert Average.from_json({"loss": 1.0, "right": 1, "count": 2}).score.top5 is None
 
 
 def test_the_mean_is_of_the_network_as_it_was_before_the_step() -> None:

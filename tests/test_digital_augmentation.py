@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 import torch
 
-from digital.augmentation import Augmentation
+from digital.augmentation import Augmentation, CropPadding
 from digital.errors import DataError
 
 
@@ -124,3 +124,18 @@ def test_what_cannot_be_is_refused() -> None:
 
 def test_an_empty_batch_stays_empty() -> None:
     assert Augmentation(flip=True, crop=1).apply(draw_pixels(0, 3, 4, 4), seeded()).shape == (0, 3, 4, 4)
+
+
+def test_an_edge_goes_on_as_its_nearest_pixel() -> None:
+    pixels, crop = draw_pixels(30, 2, 5, 4), 3
+    zeros = Augmentation(crop=crop).apply(pixels, seeded())
+    edge = Augmentation(crop=crop, padding=CropPadding.EDGE).apply(pixels, seeded())
+    inside = zeros != 0
+    assert torch.equal(edge[inside], zeros[inside])  # the same windows
+    assert not inside.all()
+    assert edge.all()
+    # torch pads floats by their edge: the window of an image is one of the padded image's.
+    padded = torch.nn.functional.pad(pixels.double(), (crop,) * 4, mode="replicate").to(torch.uint8)
+    for image, whole in zip(edge, padded, strict=True):
+        windows = [whole[:, i : i + 5, j : j + 4] for i in range(2 * crop + 1) for j in range(2 * crop + 1)]
+        assert any(torch.equal(image, window) for window in windows)

@@ -19,7 +19,7 @@ from cifar10_archive import small_batches, small_sets, write_archive
 from rich.console import Console
 
 from digital.cifar10 import load_cifar10
-from digital.download import CIFAR10_URL, fetch_cifar10
+from digital.download import CIFAR10_URL, CIFAR100_URL, fetch_cifar10, fetch_cifar100
 from digital.errors import DataError
 
 WAYS_OUT = r"(?s)(?=.*kriz/cifar\.html)(?=.*--data FILE)(?=.*\$TELLEGEN_CIFAR10)(?=.*folder)(?=.*\.npz)"
@@ -186,5 +186,18 @@ def test_pooch_may_speak_again_afterwards(server: Server, sha256: str, tmp_path:
     assert pooch.get_logger().level == level
 
 
+def test_cifar_100_is_kept_beside_it(server: Server, sha256: str, tmp_path: Path) -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, width=100, force_terminal=True)
+    for fetch, name in ((fetch_cifar10, "cifar-10"), (fetch_cifar100, "cifar-100")):
+        path = fetch(url=f"{server.url}/file", sha256=sha256, folder=tmp_path / "cache", progress=console)
+        assert path == tmp_path / "cache" / f"{name}-python.tar.gz"
+    assert "downloading CIFAR-100" in screen.getvalue()
+    assert server.asked == 2
+    with pytest.raises(DataError, match=r"CIFAR-100 cannot be downloaded.*404.*cifar-100-python.*TELLEGEN_CIFAR100"):
+        fetch_cifar100(url=f"{server.url}/missing", sha256="0" * 64, folder=tmp_path / "cache")
+
+
 def test_the_address_is_the_official_one() -> None:
+    assert CIFAR100_URL == "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
     assert CIFAR10_URL == "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"

@@ -9,6 +9,7 @@ from torch import nn
 from circuits import TellegenError
 from digital import image_stages, stages
 from digital.errors import StageError
+from digital.hopfield import draw_goe
 from digital.tanh_layers import ConvolvedLayer, TanhLayers
 
 IMAGE_LAYER = ConvolvedLayer(input_shape=(2, 2, 2), channels=1, kernel=2)
@@ -102,6 +103,18 @@ def test_a_convolution_announces_the_shape_that_comes_out(
     stage = image_stages.conv((2, *size), channels=3, kernel=kernel, stride=stride, padding=padding, bias=False)
     assert stage.module(torch.zeros(4, 2, *size)).shape == (4, *stage.shape)
     assert [tuple(p.shape) for p in stage.module.parameters()] == [(3, 2, kernel, kernel)]
+
+
+def test_a_convolution_may_start_as_the_papers() -> None:
+    torch.manual_seed(3)
+    made = image_stages.conv((2, 5, 5), channels=4, kernel=3, goe_variance=0.5).module
+    torch.manual_seed(3)
+    torch.nn.Conv2d(2, 4, 3)  # whose own numbers are drawn, and replaced
+    assert torch.equal(made.weight, draw_goe((4, 2, 3, 3), variance=0.5))
+    assert not made.bias.any()
+    assert image_stages.conv((2, 5, 5), channels=4, kernel=3, bias=False, goe_variance=0.5).module.bias is None
+    with pytest.raises(StageError, match="GOE initialisation: variance = -1"):
+        image_stages.conv((2, 5, 5), channels=4, kernel=3, goe_variance=-1.0)
 
 
 def test_a_convolution_of_one_pixel_is_a_dense_layer() -> None:

@@ -22,6 +22,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from ..converters import complete_state
 from ..device_state import is_device_state
 from ..errors import RunError
+from .placement import DEVICE_GENERATOR
 
 FORMAT = 2
 HEADER_KEY = "tellegen"  # "<SHA-256> <JSON>"; a single key, for safetensors writes several in any order
@@ -122,8 +123,8 @@ def load_checkpoint(path: Path, progress: Progress) -> Tally:
                 state.setdefault(int(index), {})[name] = tensor
             elif key == "generator/global":
                 torch.set_rng_state(tensor)
-            elif kind == "generator":
-                progress.generators[rest].set_state(tensor)
+            elif kind == "generator" and (rest in progress.generators or rest != DEVICE_GENERATOR):
+                progress.generators[rest].set_state(tensor)  # that of a device that the run goes on without has no use
         progress.optimizer.load_state_dict({"state": state, "param_groups": header["parameter_groups"]})
         progress.scheduler.load_state_dict(header["scheduler"])
         return read_tally(path, header)

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from circuits.energy_block import EnergyBlock
 from circuits.nonidealities import NonIdealities
 
+from ..errors import ConfigError
 from .analog_sections import (
     AnalogStage,
     ConvLayerSection,
@@ -48,7 +49,9 @@ from .hopfield_sections import (
     LastLayerKind,
 )
 from .nonideality_sections import EFFECTS, NeuronsSection, SourcesSection, WiresSection, made_of
+from .paper_tables import WHOLE, with_preset
 from .run_sections import (
+    CropPaddingKind,
     DataSection,
     DatasetKind,
     ImageChoice,
@@ -74,6 +77,7 @@ __all__ = [
     "ConverterSection",
     "ConvertersSection",
     "CouplingSection",
+    "CropPaddingKind",
     "DataSection",
     "DatasetKind",
     "DenseCouplingSection",
@@ -173,6 +177,16 @@ class Config(Section):
     training: TrainingSection = TrainingSection()
     start: StartSection | None = None
     circuit: CircuitSection | None = None
+    preset: Annotated[str | None, OFF] = None  # an experiment of the paper, which fills in what is not written
+    width: Annotated[float, Field(gt=0, le=1)] = WHOLE
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, tables: Any) -> Any:
+        try:
+            return with_preset(tables) if isinstance(tables, dict) else tables
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
 
     @model_validator(mode="before")
     @classmethod

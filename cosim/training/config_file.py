@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from ..errors import ConfigError
 from .circuit_section import CircuitSection
 from .config import Config
+from .paper_tables import with_preset
 from .section import Section
 
 Path_ = tuple[str | int, ...]
@@ -38,7 +39,8 @@ def load_config(
         path: the file; None for one that `complete` makes of nothing.
         overrides: "training.epochs=1" and the like; list entries by number, as in "network.stages.1.size=20" or
             "network.stages[1].size=20". The value is TOML, or text where it is not.
-        complete: adds what the file leaves out, before the overrides but after those of `[start]`, where from.
+        complete: adds what the file leaves out, before the overrides but after those of `[start]`, where from, and of
+            `preset` and `width`.
 
     Returns:
         the checked configuration.
@@ -47,8 +49,12 @@ def load_config(
         ConfigError: for a file that is missing or no TOML, and for every key or value that is wrong, all at once.
     """
     tables = {} if path is None else _read_tables(path)
-    first = [text for text in overrides if re.match(r"\s*start\s*[.=]", text)]
+    first = [text for text in overrides if re.match(r"\s*(start\s*[.=]|(preset|width)\s*=)", text)]
     overridden = [_override(tables, text) for text in first]
+    try:
+        tables = with_preset(tables)
+    except ConfigError as error:
+        raise ConfigError(f"{'the configuration' if path is None else path}: {error}") from None
     tables = tables if complete is None else complete(tables)
     overridden += [_override(tables, text) for text in overrides if text not in first]
     try:

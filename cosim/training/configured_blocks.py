@@ -1,7 +1,5 @@
 """The circuits of a configuration without its images and weights, for what is said of a run that is not loaded."""
 
-from typing import Final
-
 import torch
 
 from circuits.energy_block import EnergyBlock
@@ -12,11 +10,9 @@ from ..errors import ConfigError
 from .analog_sections import AnalogStage
 from .block_of_stage import energy_block
 from .config import Config
+from .dataset_facts import DATASETS
 from .hopfield_sections import HopfieldStage
 from .network import digital_stage, hopfield_config
-from .run_sections import DatasetKind
-
-IMAGE_SHAPES: Final = {DatasetKind.DIGITS: (1, 8, 8), DatasetKind.CIFAR10: (3, 32, 32)}  # of one image, as loaded
 
 
 def configured_blocks(config: Config) -> dict[str, EnergyBlock]:
@@ -26,7 +22,7 @@ def configured_blocks(config: Config) -> dict[str, EnergyBlock]:
     """
     names = iter([name for _, name in config.network.energy_blocks])
     blocks: dict[str, EnergyBlock] = {}
-    shape: Shape = IMAGE_SHAPES[config.data.name]
+    shape: Shape = DATASETS[config.data.name].shape
     with torch.random.fork_rng(devices=[]):  # stages draw weights
         for section in config.network.stages:
             try:

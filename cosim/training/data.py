@@ -3,8 +3,8 @@
 Takes: the `[data]` section. Gives: an `ImageDataset` and its batches. Must not know: networks, circuits.
 """
 
-import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -12,16 +12,17 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from digital.augmentation import Augmentation
-from digital.datasets import load_digits
+from digital.augmentation import Augmentation, CropPadding
+from digital.errors import DataError
 from digital.images import ImageDataset, ImageSet
 
 from ..errors import ConfigError, RunError
 from .config import Config, DataSection, DatasetKind, ImageChoice
+from .dataset_facts import DATASETS
+from .datasets import load_whole
+from .placement import CPU
 from .trainer import Batch
 
-CIFAR10_VARIABLE: Final = "TELLEGEN_CIFAR10"
-DIGITS_TEST_SIZE: Final = 360
 EVALUATION_BATCH: Final = 256  # samples relaxed at a time without gradients
 
 
@@ -53,50 +54,66 @@ def _with_path(config: Config, path: Path) -> Config:
 def load_data(section: DataSection, console: Console | None = None) -> ImageDataset:
     """Load the images of a configuration.
 
-    CIFAR-10 is looked for at `data.path`, then at $TELLEGEN_CIFAR10; where neither is set it is downloaded once.
+    They are looked for at `data.path`, then where the data set's variable says; where neither is set CIFAR is
+    downloaded once.
 
     Args:
         section: what to load.
         console: shows a download's progress.
 
     Raises:
-        DataError: if it is not there, damaged, or smaller than asked.
+        DataError: if it is not there, damaged, or smaller than asked, or is to be scaled with other numbers than one a
+            channel.
     """
-    if section.name is DatasetKind.DIGITS:
-        digits = load_digits(test_size=section.test_size or DIGITS_TEST_SIZE, seed=section.seed)
-        return digits.resized(train_size=section.train_size, test_size=None, seed=section.seed)
-    # Reading archives and downloading take imports that the digits do without.
-    from digital.cifar10 import load_cifar10  # noqa: PLC0415
-    from digital.subsets import listed_subset  # noqa: PLC0415
+    dataset = _rescaled(load_whole(section, console), section)
+    if section.images is ImageChoice.LISTED:
+        from digital.subsets import listed_subset  # noqa: PLC0415
 
-    whole = load_cifar10(_cifar10_source(section, console))
-    chosen = listed_subset(whole) if section.images is ImageChoice.LISTED else whole
-    return chosen.resized(train_size=section.train_size, test_size=section.test_size, seed=section.seed)
+        dataset = listed_subset(dataset)
+    # The digits were split where they were loaded.
+    test_size = None if section.name is DatasetKind.DIGITS else section.test_size
+    return dataset.resized(train_size=section.train_size, test_size=test_size, seed=section.seed)
 
 
-def _cifar10_source(section: DataSection, console: Console | None) -> Path:
-    """Return where CIFAR-10 is; download it if nobody says."""
-    named = section.path or os.environ.get(CIFAR10_VARIABLE)
-    if named:
-        return Path(named).expanduser()
-    from digital.download import CIFAR10_URL, fetch_cifar10  # noqa: PLC0415
+def _rescaled(dataset: ImageDataset, section: DataSection) -> ImageDataset:
+    """Return a data set whose pixels are scaled as a configuration says."""
+    largest, n_channels = DATASETS[section.name].largest, dataset.shape[0]
+    scaled = {"mean": dataset.mean, "std": dataset.std}
+    for key, numbers in (("mean", section.mean), ("std", section.std)):
+        if numbers is None:
+            continue
+        if len(numbers) != n_channels:
+            raise DataError(
+                f"data.{key} = {list(numbers)}: {len(numbers)} numbers, but the images of data.name = "
+                f'"{section.name.value}" have {n_channels} channel(s); give one a channel, or leave it out'
+            )
+        scaled[key] = tuple(number * largest for number in numbers)
+    return replace(dataset, mean=scaled["mean"], std=scaled["std"])
 
-    return fetch_cifar10(url=section.url or CIFAR10_URL, progress=console)
+
+def augmentation_of(section: DataSection) -> Augmentation:
+    """Return how training images are varied."""
+    return Augmentation(flip=section.flip, crop=section.crop, padding=CropPadding(section.crop_padding.value))
 
 
 def training_batch(
-    data: ImageDataset, indices: Tensor, augmentation: Augmentation, generator: torch.Generator
+    data: ImageDataset,
+    indices: Tensor,
+    augmentation: Augmentation,
+    generator: torch.Generator,
+    device: torch.device = CPU,
 ) -> Batch:
-    """Return the training images of some indices, varied at random, with their classes."""
+    """Return the training images of some indices, varied at random, with their classes, on a device."""
     images = data.train.take(indices)
-    return data.scaled(augmentation.apply(images.pixels, generator)), images.labels
+    pixels = augmentation.apply(images.pixels.to(device), generator)
+    return data.scaled(pixels), images.labels.to(device)
 
 
-def evaluation_batches(data: ImageDataset, images: ImageSet) -> Iterator[Batch]:
-    """Yield images in order as they are."""
+def evaluation_batches(data: ImageDataset, images: ImageSet, device: torch.device = CPU) -> Iterator[Batch]:
+    """Yield images in order as they are, on a device."""
     for k in range(0, len(images), EVALUATION_BATCH):
         part = images.take(torch.arange(k, min(k + EVALUATION_BATCH, len(images))))
-        yield data.scaled(part.pixels), part.labels
+        yield data.scaled(part.pixels.to(device)), part.labels.to(device)
 
 
 def check_images(place: Path, fingerprint: str, found: ImageDataset) -> None:

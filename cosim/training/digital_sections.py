@@ -25,7 +25,10 @@ class LinearStage(Section):
 
 @final
 class ConvStage(Section):
-    """A 2-D convolution to `channels` channels, its square kernel, stride and zero padding as in torch."""
+    """A 2-D convolution to `channels` channels, its square kernel, stride and zero padding as in torch.
+
+    Without `goe_variance` its weights start as torch's do, with it as the paper's, the bias at zero.
+    """
 
     kind: Literal["conv"]
     channels: Count
@@ -33,6 +36,7 @@ class ConvStage(Section):
     stride: Count = 1
     padding: Margin = 0
     bias: bool = True
+    goe_variance: Positive | None = None
 
 
 @final

@@ -23,8 +23,9 @@ from .checkpoint import Best, Progress, Tally
 from .config import TrainingSection
 from .data import evaluation_batches, training_batch
 from .display import Display
-from .network import sum_counters
+from .network import list_energy_blocks, sum_counters
 from .observation import Observer
+from .placement import CPU
 from .plots import plot_training
 from .run_folder import Metrics, RunFolder
 from .stop import StopRequest
@@ -45,6 +46,7 @@ class Material:
         loss_of: mean loss of logits and classes.
         blocks: the network's analog blocks.
         folder: where everything is kept.
+        device: where the network is, and batches go.
     """
 
     section: TrainingSection
@@ -53,6 +55,7 @@ class Material:
     loss_of: Loss
     blocks: tuple[AnalogBlock, ...]
     folder: RunFolder
+    device: torch.device = CPU
 
 
 @final
@@ -85,7 +88,7 @@ class TrainingLoop:
     @property
     def counts(self) -> dict[str, int]:
         """Relaxations and conversions over all sittings."""
-        now = sum_counters(self._material.blocks)
+        now = sum_counters(list_energy_blocks(self._progress.model))
         return {name: self._earlier[name] + count for name, count in now.items()}
 
     def run(self, display: Display, stop: StopRequest) -> None:
@@ -120,7 +123,7 @@ class TrainingLoop:
         """
 
         def batches() -> Iterator[Batch]:
-            for batch in evaluation_batches(self._material.data, images):
+            for batch in evaluation_batches(self._material.data, images, self._material.device):
                 if stop.requested:
                     if before_stop is not None:
                         before_stop()
@@ -143,9 +146,9 @@ class TrainingLoop:
         average = Average() if self.tally.average is None else Average.from_json(dict(self.tally.average))
         if self.tally.observed is not None:
             self._observer.from_json(dict(self.tally.observed))
-        batches = shuffled_batches(len(m.data.train), m.section.batch_size, ahead)
+        batches = shuffled_batches(len(m.data.train), m.section.batch_size, ahead, drop_last=m.section.drop_last)
         for k, indices in enumerate(batches[self.tally.batch :], start=self.tally.batch + 1):
-            batch = training_batch(m.data, indices, m.augmentation, p.generators["augmentation"])
+            batch = training_batch(m.data, indices, m.augmentation, p.generators["augmentation"], m.device)
             train_batch(p.model, p.optimizer, p.scheduler, m.loss_of, batch, average)
             self._observer.observe()
             display.batch(self.tally.epoch + 1, average.score)
@@ -181,12 +184,14 @@ class TrainingLoop:
             self.draw()
 
     def _measure(self, learned: Score, held_out: Score) -> Metrics:
+        top5 = {"train_top5": learned.top5, "test_top5": held_out.top5}
         return {
             "epoch": self.tally.epoch,
             "train_loss": learned.loss,
             "train_accuracy": learned.accuracy,
             "test_loss": held_out.loss,
             "test_accuracy": held_out.accuracy,
+            **{name: share for name, share in top5.items() if share is not None},
             "learning_rate": self._progress.optimizer.param_groups[0]["lr"],
             "wall_s": self.wall_s,
             **self.tally.counts,

@@ -213,6 +213,7 @@ def digital_stage(section: DigitalStage, shape: Shape) -> Stage:
                 stride=section.stride,
                 padding=section.padding,
                 bias=section.bias,
+                goe_variance=section.goe_variance,
             )
         case MaxPoolStage():
             return image_stages.max_pool(shape, kernel=section.kernel, stride=section.stride)
@@ -239,7 +240,12 @@ def list_analog_blocks(network: nn.Module) -> list[AnalogBlock]:
     return [module for module in network.modules() if isinstance(module, AnalogBlock)]
 
 
-def sum_counters(blocks: Sequence[AnalogBlock]) -> dict[str, int]:
+def list_energy_blocks(network: nn.Module) -> list[AnalogBlock | HopfieldBlock]:
+    """Return a network's analog and Hopfield blocks in order."""
+    return [module for module in network.modules() if isinstance(module, AnalogBlock | HopfieldBlock)]
+
+
+def sum_counters(blocks: Sequence[AnalogBlock | HopfieldBlock]) -> dict[str, int]:
     """Return relaxations, iterations and conversions of all blocks since they were made."""
     total: Count[str] = Count(asdict(Counters()))
     for block in blocks:

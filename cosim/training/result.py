@@ -17,6 +17,8 @@ class Result:
     Args:
         run: the run folder.
         test_accuracy, train_accuracy: fractions of the held-out and of the training images.
+        test_top5, train_top5: fractions whose class is among the five likeliest; None of five classes or fewer, where
+            it says nothing, and in results of earlier versions.
         test_loss, train_loss: mean cross-entropies.
         epochs: epochs trained.
         best_epoch, best_accuracy: the epoch with the highest accuracy on the held-out images; None before the first.
@@ -45,17 +47,26 @@ class Result:
     gradient: str
     seed: int
     versions: dict[str, str | None]
+    test_top5: float | None = None
+    train_top5: float | None = None
 
     @property
     def relaxations(self) -> int:
         """Equilibria found, free and nudged."""
         return self.counts.get("relaxations", 0)
 
+    @property
+    def iterations(self) -> int:
+        """Newton's, ngspice's or Hopfield blocks' steps of all of them."""
+        return self.counts.get("iterations", 0)
+
     def to_json(self) -> dict[str, Any]:
         """Return what result.json holds."""
         return {
             "test_accuracy": self.test_accuracy,
             "train_accuracy": self.train_accuracy,
+            "test_top5": self.test_top5,
+            "train_top5": self.train_top5,
             "test_loss": self.test_loss,
             "train_loss": self.train_loss,
             "epochs": self.epochs,
@@ -83,6 +94,7 @@ class Result:
             RunError: if something is missing.
         """
         names = [field.name for field in fields(Result) if field.name not in {"run", "counts"}]
+        saved = {**dict.fromkeys(("test_top5", "train_top5")), **saved}  # earlier versions have none
         missing = [name for name in names if name not in saved]
         if missing:
             raise RunError(f"{run / 'result.json'}: holds no '{missing[0]}'; remove it and go on with --resume")
@@ -96,7 +108,9 @@ class Result:
         """Return the result for people: how good the network is, and what it took."""
         epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
         where = "no circuit" if self.simulator is None else f"{self.simulator}, {self.relaxations:,} relaxations"
+        top5 = "" if self.test_top5 is None else f", top-5 {self.test_top5:.4f}"
+        accuracy = f"test accuracy {self.test_accuracy:.4f} on {self.n_test} images"
         return (
-            f"test accuracy {self.test_accuracy:.4f} on {self.n_test} images (training {self.train_accuracy:.4f})",
+            f"{accuracy} (training {self.train_accuracy:.4f}){top5}",
             f"{epochs}, {where}, {self.wall_s:.1f} s",
         )

@@ -8,8 +8,6 @@ from typing import Any, final
 import torch
 from rich.console import Console
 
-from digital.augmentation import Augmentation
-
 from ..errors import ConfigError, RunError
 from ..files import make_folder
 from ..threads import one_thread
@@ -17,11 +15,12 @@ from ..versions import collect_versions
 from .checkpoint import Progress, Tally
 from .checkpoints import Which
 from .config import Config, GradientKind, SimulatorKind
-from .data import check_images, evaluation_batches, with_absolute_data, with_data
+from .data import augmentation_of, check_images, evaluation_batches, with_absolute_data, with_data
 from .device_window import in_device_window
 from .display import Display
 from .loop import Material, TrainingLoop
-from .network import list_analog_blocks, sum_counters
+from .network import list_analog_blocks, list_energy_blocks, sum_counters
+from .placement import CPU, check_device, device_generators, evaluation_device, full_precision
 from .result import Result
 from .run_folder import RunFolder, check_place, create_run_folder, open_run_folder
 from .setup import Setup, load_run, set_up
@@ -53,7 +52,7 @@ def train(
         the result, which result.json holds too.
 
     Raises:
-        ConfigError: if the configuration does not fit the data, or is not the one of the run to resume.
+        ConfigError: if the configuration does not fit the data or this machine, or is not the one of the run to resume.
         ProgrammingError: if blocks cannot be programmed as `circuit` says.
         DataError: if the images are not there or damaged.
         RunError: if the folder is taken, cannot be written, or holds a corrupt checkpoint.
@@ -61,6 +60,7 @@ def train(
         KeyboardInterrupt: after Ctrl-C or SIGTERM, with the batch at hand finished and in a checkpoint.
     """
     console = console or Console()
+    device = check_device(config.training.device, "training.device")
     config = absolute_start(with_absolute_data(config))
     if config.start is None:
         config = in_device_window(config)  # what begins with a run is programmed into it
@@ -76,6 +76,9 @@ def train(
             setup = set_up(config, simulator.built, console)
         else:
             setup = set_up_from(config.start, config, simulator.built, console)
+        _refuse_no_batch(setup)
+        if device != CPU:
+            setup.network.to(device)
         if resume is not None:
             folder = open_run_folder(out, config)
             with folder.locked():
@@ -101,7 +104,8 @@ def evaluate(
         data: where the images are, if not where they were.
 
     Returns:
-        the result; nothing is written.
+        the result; nothing is written. A run of a CUDA device is evaluated on it where there is one, or else on the
+        processor.
 
     Raises:
         ConfigError: if another simulator is asked for and the run has no circuit.
@@ -126,11 +130,15 @@ def evaluate(
     with closing(_Simulator(config)) as built:
         setup = load_run(run, built.built, config=config, which=which)
         check_images(run, setup.tally.images, setup.data)
-        scores = [
-            score(setup.network, LOSSES[config.training.loss], evaluation_batches(setup.data, images))
-            for images in (setup.data.test, setup.data.train)
-        ]
-        counts = sum_counters(list_analog_blocks(setup.network))
+        device = evaluation_device(config.training.device)
+        if device != CPU:
+            setup.network.to(device)
+        with full_precision():
+            scores = [
+                score(setup.network, LOSSES[config.training.loss], evaluation_batches(setup.data, images, device))
+                for images in (setup.data.test, setup.data.train)
+            ]
+        counts = sum_counters(list_energy_blocks(setup.network))
         return _result(run, setup, scores, setup.tally, counts, time.perf_counter() - start)
 
 
@@ -147,6 +155,16 @@ class _Simulator:
             self.built.close()
 
 
+def _refuse_no_batch(setup: Setup) -> None:
+    """Refuse a run all of whose images would be left out."""
+    section, n_images = setup.config.training, len(setup.data.train)
+    if not count_batches(n_images, section.batch_size, drop_last=section.drop_last):
+        raise ConfigError(
+            f"training.drop_last = true leaves out a batch that is not full, and {n_images} images do not fill one of "
+            f"training.batch_size = {section.batch_size}; set a smaller one, or drop_last = false"
+        )
+
+
 def _train_in(folder: RunFolder, setup: Setup, console: Console, resume: Which | None) -> Result:
     """Train in a folder from a checkpoint on, or from the start where there is none."""
     section, data = setup.config.training, setup.data
@@ -154,11 +172,11 @@ def _train_in(folder: RunFolder, setup: Setup, console: Console, resume: Which |
     tally = loop.tally
     if setup.config.start is not None and resume is None:
         loop.save()  # weights that no seed draws again
-    n_batches = count_batches(len(data.train), section.batch_size)
+    n_batches = count_batches(len(data.train), section.batch_size, drop_last=section.drop_last)
     display = Display(
         console, n_epochs=section.epochs, n_batches=n_batches, first_epoch=tally.epoch, first_batch=tally.batch
     )
-    with StopRequest(console) as stop:
+    with StopRequest(console) as stop, full_precision():
         try:
             with display:
                 loop.run(display, stop)
@@ -175,8 +193,9 @@ def _train_in(folder: RunFolder, setup: Setup, console: Console, resume: Which |
 def _loop(folder: RunFolder, setup: Setup, console: Console, resume: Which | None) -> TrainingLoop:
     """Return the loop with the state of a checkpoint, if there is one."""
     section, data = setup.config.training, setup.data
+    device = check_device(section.device, "training.device")
     optimizer = build_optimizer(section, setup.network)
-    n_steps = section.epochs * count_batches(len(data.train), section.batch_size)
+    n_steps = section.epochs * count_batches(len(data.train), section.batch_size, drop_last=section.drop_last)
     # Seeds that follow one another give generators that have nothing in common.
     generators = {
         name: torch.Generator().manual_seed(section.seed + k) for k, name in enumerate(("order", "augmentation"), 1)
@@ -185,7 +204,7 @@ def _loop(folder: RunFolder, setup: Setup, console: Console, resume: Which | Non
         model=setup.network,
         optimizer=optimizer,
         scheduler=build_scheduler(section, optimizer, n_steps),
-        generators={"weights": setup.generator, **generators},
+        generators={"weights": setup.generator, **generators, **device_generators(device)},
     )
     folder.remove_parts()
     tally, spent_s = setup.tally, 0.0
@@ -200,10 +219,11 @@ def _loop(folder: RunFolder, setup: Setup, console: Console, resume: Which | Non
     material = Material(
         section=section,
         data=data,
-        augmentation=Augmentation(flip=setup.config.data.flip, crop=setup.config.data.crop),
+        augmentation=augmentation_of(setup.config.data),
         loss_of=LOSSES[section.loss],
         blocks=tuple(list_analog_blocks(setup.network)),
         folder=folder,
+        device=device,
     )
     return TrainingLoop(material, progress, tally, folder.keep_metrics(tally.epoch), spent_s=spent_s)
 
@@ -230,6 +250,8 @@ def _result(
         gradient=config.gradient.value,
         seed=config.training.seed,
         versions=_versions(config) if config.has_circuit else collect_versions(),
+        test_top5=scores[0].top5,
+        train_top5=scores[1].top5,
     )
 
 

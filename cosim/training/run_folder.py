@@ -10,7 +10,7 @@ RUN/programming.json        of a run that began with another one's: how its bloc
 RUN/training.png            loss and accuracy
 RUN/blocks.png              voltages, conductances, clamped units and nudge response of each analog block
 RUN/run.lock                taken while a process trains here
-RUN/evaluation.json, gradcheck.json, gradcheck.png      of `tellegen demo` and `tellegen gradcheck`
+RUN/evaluation.json, gradcheck.json, gradcheck.png, gradcheck_betas.png    of `tellegen demo` and `tellegen gradcheck`
 ```
 """
 
@@ -48,6 +48,7 @@ RUN_FILES = frozenset(
         "evaluation.json",
         "gradcheck.json",
         "gradcheck.png",
+        "gradcheck_betas.png",
     }
 )
 
@@ -299,10 +300,10 @@ def open_run_folder(path: Path, config: Config) -> RunFolder:
     Raises:
         RunError: if there is none.
         ConfigError: if it was started with another configuration; where the images are, how often a checkpoint is
-            written and the simulator may differ.
+            written, the simulator and the device may differ.
     """
     folder = RunFolder(path=path)
-    free: Any = {"simulator": True, "data": {"path", "url"}, "training": {"checkpoint_every_s"}}
+    free: Any = {"simulator": True, "data": {"path", "url"}, "training": {"checkpoint_every_s", "device"}}
     saved, wanted = (c.model_dump(mode="json", exclude=free) for c in (folder.read_config(), config))
     different = _list_differences(saved, wanted)
     if different:

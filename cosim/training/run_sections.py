@@ -14,6 +14,8 @@ class DatasetKind(Enum):
 
     DIGITS = "digits"
     CIFAR10 = "cifar10"
+    CIFAR100 = "cifar100"
+    IMAGENET32 = "imagenet32"
 
 
 class ImageChoice(Enum):
@@ -21,6 +23,13 @@ class ImageChoice(Enum):
 
     ALL = "all"
     LISTED = "listed"  # the 3,000 and 660 of the published results, by their official index
+
+
+class CropPaddingKind(Enum):
+    """What is put around an image before it is shifted."""
+
+    ZEROS = "zeros"
+    EDGE = "edge"  # the nearest pixel
 
 
 class LossKind(Enum):
@@ -46,10 +55,11 @@ class OptimizerKind(Enum):
 
 
 class ScheduleKind(Enum):
-    """How the learning rate changes from step to step."""
+    """How the learning rate changes from step to step, or from epoch to epoch."""
 
     ONE_CYCLE = "one_cycle"
     COSINE = "cosine"
+    COSINE_PER_EPOCH = "cosine_per_epoch"  # the same rate through an epoch, as in the paper
     CONSTANT = "constant"
 
 
@@ -57,8 +67,9 @@ class ScheduleKind(Enum):
 class DataSection(Section):
     """`[data]`: which images, how many, which split, and how they are varied in training.
 
-    `path` is where CIFAR-10 is, `url` where it may be downloaded from. Sizes are of balanced subsets; without one the
-    digits hold out 360 and everything else stays whole.
+    `path` is where the images are, `url` where CIFAR may be downloaded from. Sizes are of balanced subsets; without one
+    the digits hold out 360 and everything else stays whole. A network sees (pixel / largest - mean) / std; `mean` and
+    `std`, a number a channel, are the data set's own if left out.
     """
 
     name: Annotated[DatasetKind, READ_LOOSELY] = DatasetKind.DIGITS
@@ -70,15 +81,22 @@ class DataSection(Section):
     seed: Seed = 0
     flip: bool = False
     crop: Margin = 0
+    crop_padding: Annotated[CropPaddingKind, READ_LOOSELY] = CropPaddingKind.ZEROS
+    mean: Annotated[tuple[float, ...], Field(strict=False, min_length=1)] | None = None
+    std: Annotated[tuple[Positive, ...], Field(strict=False, min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "DataSection":
-        if self.name is DatasetKind.DIGITS:
-            named = [key for key in ("path", "url") if getattr(self, key) is not None]
-            if self.images is not ImageChoice.ALL:
-                named.append("images")
-            if named:
-                raise ValueError(f'{named[0]} is for data.name = "cifar10"; the digits come with scikit-learn')
+        if self.path is not None and self.name is DatasetKind.DIGITS:
+            raise ValueError(
+                'path is for data.name = "cifar10", "cifar100" or "imagenet32"; the digits come with scikit-learn'
+            )
+        if self.url is not None and self.name not in {DatasetKind.CIFAR10, DatasetKind.CIFAR100}:
+            raise ValueError(
+                f'url is for data.name = "cifar10" or "cifar100"; {self.name.value} is not downloaded, leave it out'
+            )
+        if self.images is not ImageChoice.ALL and self.name is not DatasetKind.CIFAR10:
+            raise ValueError(f'images is for data.name = "cifar10"; {self.name.value} has no list, leave it out')
         return self
 
 
@@ -108,14 +126,35 @@ class SimulatorSection(Section):
 
 @final
 class TrainingSection(Section):
-    """`[training]`: the loop; a checkpoint after each epoch, and within one when the last is this old."""
+    """`[training]`: the loop; a checkpoint after each epoch, and within one when the last is this old.
+
+    `final_learning_rate` is where a cosine ends. `drop_last` leaves out a last batch that is not full; without it only
+    one of a single sample is left out. `device` is of the digital and hopfield stages; circuits have their own.
+    """
 
     epochs: Count = 10
     batch_size: Count = 64
     loss: Annotated[LossKind, READ_LOOSELY] = LossKind.CROSS_ENTROPY
     optimizer: Annotated[OptimizerKind, READ_LOOSELY] = OptimizerKind.ADAMW
     learning_rate: Positive = 3e-3
+    final_learning_rate: NotNegative = 0.0
     weight_decay: NotNegative = 0.0
     schedule: Annotated[ScheduleKind, READ_LOOSELY] = ScheduleKind.ONE_CYCLE
+    drop_last: bool = False
+    device: Device = "cpu"
     checkpoint_every_s: Positive = 300.0
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainingSection":
+        if self.final_learning_rate > 0 and self.schedule not in {ScheduleKind.COSINE, ScheduleKind.COSINE_PER_EPOCH}:
+            raise ValueError(
+                f'final_learning_rate = {self.final_learning_rate:g} is of schedule = "cosine" or "cosine_per_epoch", '
+                f'not of "{self.schedule.value}"; leave it out, or set another schedule'
+            )
+        if self.final_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"final_learning_rate = {self.final_learning_rate:g} is above learning_rate = {self.learning_rate:g}; "
+                "a cosine goes down"
+            )
+        return self

@@ -20,6 +20,7 @@ from .checkpoints import Which
 from .config import Config
 from .data import load_data
 from .network import build_network, list_analog_blocks
+from .preset_fit import check_preset_fits
 from .run_folder import RunFolder
 from .simulators import measured_k_over_q
 
@@ -54,6 +55,7 @@ def set_up(config: Config, simulator: AbstractSimulator | None, console: Console
             f"network.stages: hopfield stages only, so there is no circuit for the simulator {simulator.name}, nor for "
             'gradcheck; to compare the gradients of hopfield stages, train with gradient = "ep" and "implicit"'
         )
+    check_preset_fits(config)
     data = load_data(config.data, console)
     generator = torch.Generator().manual_seed(config.training.seed)
     torch.manual_seed(config.training.seed)

@@ -3,13 +3,11 @@
 Takes: the `[simulator]` section. Gives: an `AbstractSimulator`. Must not know: networks.
 """
 
-import torch
-
 from circuits.diode import K_OVER_Q_V_PER_K
 
-from ..errors import ConfigError
 from ..simulators.base import AbstractSimulator
 from .config import SimulatorKind, SimulatorSection
+from .placement import check_device
 
 
 def build_simulator(section: SimulatorSection) -> AbstractSimulator:
@@ -23,7 +21,7 @@ def build_simulator(section: SimulatorSection) -> AbstractSimulator:
         case SimulatorKind.NEWTON:
             from ..simulators.newton import NewtonSimulator  # noqa: PLC0415
 
-            _check_device(section.device)
+            check_device(section.device, "simulator.device")
             return NewtonSimulator(device=section.device)
         case SimulatorKind.NGSPICE:
             from ..simulators.ngspice.dask_executor import dask_executor_factory  # noqa: PLC0415
@@ -35,21 +33,6 @@ def build_simulator(section: SimulatorSection) -> AbstractSimulator:
             return NgspiceSimulator(
                 workers=section.workers, timeout_s=section.timeout_s, chunk=section.chunk, executor_factory=factory
             )
-
-
-def _check_device(device: str) -> None:
-    """Refuse a CUDA device that torch does not see here."""
-    kind, _, index = device.partition(":")
-    n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if kind == "cpu" or int(index or 0) < n_devices:
-        return
-    if n_devices:
-        reason, advice = f"torch sees {n_devices} CUDA device(s) here, counted from 0", 'choose "cuda:0"'
-    elif torch.version.cuda is None:
-        reason, advice = "this torch is built without CUDA", "install a CUDA build of torch (see pytorch.org)"
-    else:
-        reason, advice = "torch sees no CUDA device here", "check `nvidia-smi` and the driver"
-    raise ConfigError(f'simulator.device = "{device}": {reason}; {advice}, or set simulator.device = "cpu"')
 
 
 def measured_k_over_q(section: SimulatorSection) -> float:

@@ -20,6 +20,7 @@ from .config import Config, GradientKind
 from .config_file import Tables
 from .device_window import block_window_s
 from .hopfield_sections import HopfieldStage
+from .paper_tables import WHOLE
 from .programmed import program_network, programming_settings
 from .run_folder import RunFolder
 from .setup import Setup, forget_other_devices, load_run, set_up
@@ -48,7 +49,7 @@ def complete_tables(tables: Tables, run: Path | None) -> Tables:
         return tables  # without a run, or wrong: the check of the whole says what is
     start["run"] = str(Path(start["run"]).expanduser().absolute())
     tables = {**tables, "start": start}
-    if Config.model_fields.keys() <= tables.keys():
+    if Config.model_fields.keys() - {"preset", "width"} <= tables.keys():
         return tables  # a run's own, complete
     theirs = RunFolder(path=Path(start["run"])).read_config()
     base = theirs.model_dump(mode="json", exclude={"start", "circuit"})
@@ -103,7 +104,7 @@ def set_up_from(
         raise ConfigError("circuit: needs a simulator, got None; give one")
     k_over_q = measured_k_over_q(config.simulator)
     programmed = program_network(
-        config.model_copy(update={"circuit": None}),
+        config.model_copy(update={"circuit": None, "preset": None, "width": WHOLE}),  # its stages are others now
         source.network,
         programming_settings(circuit, k_over_q_v_per_k=k_over_q),
         simulator=simulator,

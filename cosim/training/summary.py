@@ -88,6 +88,8 @@ class RunSummary:
             "batch": self.batch,
             "epochs": None if c.config is None else c.config.training.epochs,
             "start": None if c.config is None or c.config.start is None else c.config.start.run,
+            "preset": None if c.config is None else c.config.preset,
+            "width": None if c.config is None else c.config.width,
             "data": None if c.config is None else c.config.data.name.value,
             "effects": None if c.config is None else describe_effects(c.config),
             "gradient": None if c.config is None else c.config.gradient.value,
@@ -138,6 +140,8 @@ class RunSummary:
             )
             facts += [("data", f"{config.data.name.value}{images}"), ("network", _describe_stages(config))]
             facts += [("as made", text) for text in describe_effects(config)]
+            if config.preset is not None:
+                facts.append(("preset", f"{config.preset} at width {config.width:g}"))
             facts.append(("training", _describe_training(config)))
             if config.start is not None:
                 facts.append(("began with", f"{config.start.run}, its {config.start.checkpoint} checkpoint"))
@@ -152,6 +156,8 @@ class RunSummary:
             facts.append(("last epoch", f"{_number(self.last, 'epoch'):.0f}: test accuracy {test}, train {train}"))
         if result is not None:
             facts.append(("result", f"test accuracy {_number(result, 'test_accuracy'):.4f}, after the last epoch"))
+        top5 = self._top5()
+        facts += [("top-5", top5)] if top5 else []
         work = self._work()
         facts += [("work", work)] if work else []
         if self.weights is not None:
@@ -159,6 +165,12 @@ class RunSummary:
             analog = f"; {w.conductances:,} conductances of {w.devices:,} devices" if w.conductances else ""
             facts.append(("weights", f"{w.digital:,} digital{analog}"))
         return facts
+
+    def _top5(self) -> str:
+        """Return the shares of images whose class is among the five likeliest, of the last epoch or the result."""
+        known = {**(self.last or {}), **(self.contents.result or {})}
+        test, train = (_number(known, f"{split}_top5") for split in ("test", "train"))
+        return "" if math.isnan(test) else f"test {test:.4f}, train {train:.4f}"
 
     def _work(self) -> str:
         texts = []
@@ -287,7 +299,7 @@ def _describe_training(config: Config) -> str:
     beta = "".join(betas) if config.gradient is GradientKind.EP else ""
     return (
         f"{how}{beta}, {t.loss.value}, {t.optimizer.value} at {t.learning_rate:g} ({t.schedule.value}), "
-        f"batches of {t.batch_size}, seed {t.seed}"
+        f"batches of {t.batch_size}, seed {t.seed}{'' if t.device == 'cpu' else f', on {t.device}'}"
     )
 
 

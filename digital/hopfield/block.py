@@ -5,8 +5,10 @@ Nest & Ernoult 2024, as with `AnalogBlock`, but with the ideal network that the 
 """
 
 import copy
+import dataclasses
 import math
 import warnings
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
@@ -26,6 +28,20 @@ from .relaxation import Relaxed, relax, start_states
 
 class UnsettledWarning(UserWarning):
     """A free phase did all its steps and still changed by more than the tolerance."""
+
+
+@final
+@dataclass(kw_only=True, slots=True)
+class StepCounters:
+    """What a block has done since it was made, summed over samples.
+
+    Args:
+        relaxations: free and nudged phases. Steps that go on from the free state to be differentiated find no other.
+        iterations: steps of all of them, and those; in a step every layer is updated once.
+    """
+
+    relaxations: int = 0
+    iterations: int = 0
 
 
 class _Relax(torch.autograd.Function):
@@ -90,6 +106,7 @@ class HopfieldBlock(nn.Module):
         self._free_steps: int | None = None
         self._nudged_change: float | None = None
         self._has_warned = False
+        self._counters = StepCounters()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the last layer's state.
@@ -110,6 +127,7 @@ class HopfieldBlock(nn.Module):
         if self.phases.gradient is Gradient.ID:
             if not (torch.is_grad_enabled() and any(t.requires_grad for t in (x, *parameters.flatten()))):
                 return free.states[-1]
+            self._counters.iterations += len(x) * self.phases.nudged_steps
             return relax(self.config, parameters, x, free.states, steps=self.phases.nudged_steps).states[-1]
         result: Tensor = _Relax.apply(x, self, free, *parameters.flatten())  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return result
@@ -135,6 +153,8 @@ class HopfieldBlock(nn.Module):
                 tolerance=phases.tolerance,
             )
         self._free_change, self._free_steps = free.change, free.steps
+        self._counters.relaxations += len(x)
+        self._counters.iterations += len(x) * free.steps
         if not math.isfinite(free.change):
             raise StageError(
                 f"hopfield block '{self.config.name}': a state is not finite after {free.steps} steps; look for "
@@ -181,6 +201,8 @@ class HopfieldBlock(nn.Module):
         parameters = self.parameter_tensors().replace(tensors)
         found = estimate_gradients(self.config, parameters, x, states, ds, self.phases, wanted=wanted)
         self._nudged_change = found.change
+        self._counters.relaxations += len(x) * self.phases.n_nudged
+        self._counters.iterations += len(x) * self.phases.n_nudged * self.phases.nudged_steps
         return found.x, found.parameters
 
     def parameter_tensors(self) -> HopfieldParameters:
@@ -208,6 +230,11 @@ class HopfieldBlock(nn.Module):
     def smallest_eigenvalue(self) -> float:
         """Return the smallest eigenvalue of the unclamped Hessian, above zero if there is one equilibrium only."""
         return smallest_eigenvalue(self.config, self.parameter_tensors())
+
+    @property
+    def counters(self) -> StepCounters:
+        """Relaxations and steps since the block was made; a copy."""
+        return dataclasses.replace(self._counters)
 
     @property
     def free_change(self) -> float | None:

@@ -34,6 +34,11 @@ class HopfieldPhases:
     nudging: Nudging = Nudging.CENTERED
     scaling: NudgeScaling = NudgeScaling.BATCH
 
+    @property
+    def n_nudged(self) -> int:
+        """Nudged phases of a gradient."""
+        return 2 if self.nudging is Nudging.CENTERED else 1
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "gradient", chosen(Gradient, self.gradient, "hopfield phases: gradient"))
         object.__setattr__(self, "nudging", chosen(Nudging, self.nudging, "hopfield phases: nudging"))
