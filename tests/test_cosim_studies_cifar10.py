@@ -9,7 +9,7 @@ import pytest
 from small_runs import quiet
 
 from cosim.errors import ConfigError, RunError, StudyError
-from cosim.studies import cifar10 as study_module
+from cosim.studies import trainings as trainings_module
 from cosim.studies.cifar10 import VARIANTS, cifar10_study
 from cosim.studies.example import find_example
 from cosim.training.config_file import load_config
@@ -105,7 +105,7 @@ def test_a_finished_training_is_read_and_not_repeated(
     def too_late(*_arguments: object, **_options: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(study_module, "train", too_late)
+    monkeypatch.setattr(trainings_module, "train", too_late)
     assert run_study(tmp_path, images, config) == first
 
 
@@ -124,7 +124,7 @@ def test_an_interrupted_study_goes_on_to_the_same_numbers(
         return train(settings, run, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(study_module, "train", interrupted)
+        patch.setattr(trainings_module, "train", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run_study(tmp_path, images, config)
     partial = json.loads((tmp_path / "study" / "study.json").read_text())
@@ -169,3 +169,13 @@ def test_the_variants_of_the_example_are_what_they_are_called() -> None:
     assert [c.bits for c in (eight.input, eight.output, eight.nudge, eight.phase)] == [8] * 4
     assert configs["ngspice"].converters.phase.bits is None
     assert configs["ngspice-8bit"].phases.parameter_read.value == "digital"
+
+
+def test_a_training_that_was_killed_before_it_wrote_anything_is_begun_anew(
+    tmp_path: Path, images: Path, config: Path
+) -> None:
+    folder = tmp_path / "study" / "backprop" / "seed-0"
+    folder.mkdir(parents=True)
+    (folder / "run.lock").touch()
+    comparison = run_study(tmp_path, images, config, only=("backprop",), n_seeds=1)
+    assert len(comparison.rows[0].accuracies) == 1

@@ -19,6 +19,7 @@ def row(name: str, *accuracies: float, wall_s: float = 60.0) -> Row:
         accuracies=accuracies,
         wall_s=(wall_s,) * n,
         relaxations=(1000,) * n,
+        iterations=(4000,) * n,
         commits=("abc1234",),
     )
 
@@ -75,6 +76,7 @@ def test_the_json_keeps_its_fields() -> None:
     assert far["test_accuracy"] == [0.40, 0.41, 0.42]
     assert far["wall_s"] == [60.0] * 3
     assert far["relaxations"] == [1000] * 3
+    assert far["iterations"] == [4000] * 3
     assert far["commits"] == ["abc1234"]
     json.dumps(saved)
 

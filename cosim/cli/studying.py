@@ -66,6 +66,51 @@ def cifar10(
     write_json(comparison.to_json(), json_file)
 
 
+@study.command()
+@click.option("--out", required=True, type=FOLDER, metavar="FOLDER", help="Goes on with what is there.")
+@DATA_OPTION
+@click.option("--full", is_flag=True, help="Cut a network of 12 couplings into blocks of 4, 3 and 2 as well.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Trainings of each variant.")
+@click.option(
+    "--only", multiple=True, metavar="VARIANT", help="As hopfield-l6-bs2-ep, or '*-bs3-*' for all of a cut. Repeatable."
+)
+@SET_OPTION
+@JSON_OPTION
+def splitting(
+    *,
+    out: Path,
+    data: Path | None,
+    full: bool,
+    seeds: int,
+    only: Sequence[str],
+    overrides: Sequence[str],
+    json_file: str | None,
+) -> None:
+    """Cut one network into blocks of several sizes, and compare EP with exact gradients in each cut, on all cores."""
+    from ..studies.splitting import FILES, splitting_study
+    from ..studies.splitting_networks import FULL_NETWORKS, NETWORKS
+
+    console = make_console(json_file)
+    try:
+        found = splitting_study(
+            out,
+            networks=FULL_NETWORKS if full else NETWORKS,
+            data=data,
+            overrides=overrides,
+            n_seeds=seeds,
+            only=only,
+            command=spell_command(),
+            console=console,
+        )
+    except KeyboardInterrupt:
+        click.echo(f"stopped; {out} keeps every checkpoint: the same command goes on", err=True)
+        raise
+    for table in found.tables():
+        console.print(table)
+    print_lines(console, (*found.verdicts(), f"wrote {', '.join(FILES[:-1])} and {FILES[-1]} in {out}"))
+    write_json(found.to_json(), json_file)
+
+
 @click.command()
 @click.argument("file", metavar="SWEEP.toml", type=FOLDER)
 @click.option("--out", required=True, type=FOLDER, metavar="DIR", help="Goes on with what is there.")

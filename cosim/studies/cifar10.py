@@ -11,18 +11,15 @@ from typing import Final, final
 
 from rich.console import Console
 
-from ..errors import RunError, StudyError
+from ..errors import StudyError
 from ..files import format_json, make_folder, write_atomically
-from ..training.checkpoints import Which
 from ..training.config import Config, GainStage
 from ..training.config_file import load_config
 from ..training.data import with_absolute_data, with_data
-from ..training.result import Result
-from ..training.run import train
-from ..training.run_folder import open_run_folder
 from .comparison import Comparison, Row
 from .comparison_plot import plot_comparison
 from .example import find_example
+from .trainings import train_once
 
 EIGHT_BITS: Final = tuple(f"converters.{name}.bits=8" for name in ("input", "output", "nudge", "phase"))
 
@@ -109,7 +106,7 @@ def cifar10_study(
             number = f"training {k * n_seeds + seed + 1} of {len(chosen) * n_seeds}"
             console.rule(f"{number}: {variant.title}, seed {seed}", style="", align="left")
             settings = with_absolute_data(with_data(_configure(example, overrides, variant, seed), data))
-            results.append(_train_once(out / variant.name / f"seed-{seed}", settings, console))
+            results.append(train_once(out / variant.name / f"seed-{seed}", settings, console))
             console.print(results[-1].lines()[0], highlight=False, soft_wrap=True)
         rows.append(Row.from_results(variant.name, variant.title, results))
         _keep(Comparison(rows=tuple(rows), reference=REFERENCE, command=command), out)
@@ -133,19 +130,6 @@ def _configure(example: Path, overrides: Sequence[str], variant: Variant, seed: 
         gains = [k for k, stage in enumerate(config.network.stages) if isinstance(stage, GainStage)]
         config = load_config(example, [*texts, *(f"network.stages.{k}.value=1.0" for k in gains)])
     return config
-
-
-def _train_once(run: Path, settings: Config, console: Console) -> Result:
-    """Return a training's result: read where it is finished, gone on with where it was begun."""
-    is_begun = (run / "config.json").exists()
-    if is_begun:
-        folder = open_run_folder(run, settings)
-        finished = folder.read_result()
-        if finished is not None:
-            return Result.from_json(run, finished)
-    elif run.exists() and any(run.iterdir()):
-        raise RunError(f"{run}: holds files but no run; move them away, or choose another --out")
-    return train(settings, run, resume=Which.LAST if is_begun else None, console=console)
 
 
 def _keep(comparison: Comparison, out: Path) -> None:

@@ -42,6 +42,7 @@ class Row:
         accuracies: on the images held out, after the last epoch.
         wall_s: s each training took.
         relaxations: equilibria found in each.
+        iterations: steps that these took.
         commits: of the source that trained it, as far as known.
     """
 
@@ -50,6 +51,7 @@ class Row:
     accuracies: tuple[float, ...]
     wall_s: tuple[float, ...]
     relaxations: tuple[int, ...]
+    iterations: tuple[int, ...]
     commits: tuple[str, ...]
 
     @staticmethod
@@ -62,6 +64,7 @@ class Row:
             accuracies=tuple(result.test_accuracy for result in results),
             wall_s=tuple(result.wall_s for result in results),
             relaxations=tuple(result.relaxations for result in results),
+            iterations=tuple(result.iterations for result in results),
             commits=tuple(sorted(commits)),
         )
 
@@ -116,6 +119,7 @@ class Comparison:
             "std": row.std,
             "wall_s": list(row.wall_s),
             "relaxations": list(row.relaxations),
+            "iterations": list(row.iterations),
             "commits": list(row.commits),
             "minus_reference": None if difference is None else difference.value,
             "standard_error": None if difference is None else difference.standard_error,
