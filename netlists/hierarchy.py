@@ -27,7 +27,7 @@ from .netlist import Netlist, active_elements
 from .spice_amplifier import amplifier_cards
 from .spice_numbers import NOMINAL_CELSIUS, format_celsius, format_double, format_resistances
 from .spice_reader import DRIVE
-from .spice_writer import OPEN_OHM, active_line, cubic_law, diode_values
+from .spice_writer import OPEN_OHM, abstol_a, active_line, cubic_law, diode_values
 
 TOP: Final = "top.cir"
 SAMPLE: Final = "sample.inc"
@@ -123,7 +123,7 @@ def _title(netlist: Netlist) -> str:
 
 def _option_lines(netlist: Netlist) -> list[str]:
     o, circuit = netlist.options, netlist.circuit
-    reltol, abstol, vntol, gmin = map(format_double, (o.reltol, o.abstol_a, o.vntol_v, circuit.gmin_s))
+    reltol, abstol, vntol, gmin = map(format_double, (o.reltol, abstol_a(netlist), o.vntol_v, circuit.gmin_s))
     return [
         f".options reltol={reltol} abstol={abstol} vntol={vntol}",
         f".options gmin={gmin} itl1={o.max_iterations} itl2={o.max_sweep_iterations}",

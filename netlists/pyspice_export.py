@@ -11,7 +11,7 @@ from circuits.piecewise_linear_diode import PiecewiseLinearDiode
 from .lowering import lower
 from .netlist import active_elements
 from .spice_amplifier import sense_name, sense_node
-from .spice_writer import OPEN_OHM, ZERO_CELSIUS_K, cubic_law, diode_values
+from .spice_writer import OPEN_OHM, ZERO_CELSIUS_K, abstol_a, cubic_law, diode_values
 
 
 def to_pyspice(circuit: Circuit) -> PySpiceCircuit:
@@ -38,7 +38,7 @@ def to_pyspice(circuit: Circuit) -> PySpiceCircuit:
     temperature_c = circuit.temperature_k - ZERO_CELSIUS_K
     target = PySpiceCircuit(" ".join(circuit.name.split()))  # a line feed in a title would be a SPICE line
     target.raw_spice = (
-        f".options reltol={options.reltol!r} abstol={options.abstol_a!r} vntol={options.vntol_v!r} "
+        f".options reltol={options.reltol!r} abstol={abstol_a(netlist)!r} vntol={options.vntol_v!r} "
         f"gmin={circuit.gmin_s!r} temp={temperature_c!r}\n"
     )
     for name, model in zip(netlist.models, circuit.diodes.models, strict=True):
@@ -71,8 +71,7 @@ def to_pyspice(circuit: Circuit) -> PySpiceCircuit:
     for k, (name, value) in enumerate(zip(netlist.diodes, diode_values(netlist), strict=True)):
         anode, cathode = nodes[d.anode[k]], nodes[d.cathode[k]]
         if isinstance(d.models[d.model[k]], PiecewiseLinearDiode):
-            kind = "current_expression" if value.startswith("i=") else "voltage_expression"
-            target.B(name[1:], anode, cathode, **{kind: value[2:]})
+            target.B(name[1:], anode, cathode, current_expression=value.removeprefix("i="))
             continue
         target.D(name[1:], anode, cathode, model=value, temperature=temperature_c)
     for k, name in enumerate(netlist.voltage_sources):

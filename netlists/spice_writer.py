@@ -22,7 +22,7 @@ from circuits.validation import check_conductances
 from .netlist import Netlist, active_elements
 from .spice_amplifier import amplifier_cards
 from .spice_cubic import format_law
-from .spice_piecewise import format_diode
+from .spice_piecewise import current_rounding_a, format_diode
 
 ZERO_CELSIUS_K = 273.15
 OPEN_OHM = 1e99  # a reduced circuit may have a net conductance of exactly zero
@@ -86,12 +86,12 @@ def _diode_lines(netlist: Netlist) -> list[str]:
 def diode_values(netlist: Netlist) -> list[str]:
     """Return what stands on each diode's card behind its nodes: its model, or a piecewise-linear one's expression."""
     nodes, d = netlist.nodes, netlist.circuit.diodes
-    columns = zip(netlist.diodes, d.anode.tolist(), d.cathode.tolist(), d.model.tolist(), strict=True)
+    columns = zip(d.anode.tolist(), d.cathode.tolist(), d.model.tolist(), strict=True)
     return [
-        format_diode(name, nodes[a], nodes[c], model)
+        format_diode(nodes[a], nodes[c], model)
         if isinstance(model := d.models[m], PiecewiseLinearDiode)
         else netlist.models[m]
-        for name, a, c, m in columns
+        for a, c, m in columns
     ]
 
 
@@ -119,9 +119,14 @@ def _source_lines(netlist: Netlist, *, streamed: bool) -> list[str]:
     return lines
 
 
+def abstol_a(netlist: Netlist) -> float:
+    """Return the absolute tolerance of a current in a deck: as asked, but no finer than rounding allows."""
+    return max(netlist.options.abstol_a, current_rounding_a(netlist.circuit))
+
+
 def _option_lines(netlist: Netlist) -> list[str]:
     o, circuit = netlist.options, netlist.circuit
-    reltol, abstol, vntol = (format_number(value) for value in (o.reltol, o.abstol_a, o.vntol_v))
+    reltol, abstol, vntol = (format_number(value) for value in (o.reltol, abstol_a(netlist), o.vntol_v))
     temperature_c = format_number(circuit.temperature_k - ZERO_CELSIUS_K)
     nominal_c = format_number(NOMINAL_TEMPERATURE_K - ZERO_CELSIUS_K)
     return [
