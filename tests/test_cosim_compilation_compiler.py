@@ -20,12 +20,13 @@ from circuits import Convolution, Drive, EnergyBlock, NodeLayer, Polarity
 from circuits.tiles import TileSize
 from cosim.analog_block import AnalogBlock
 from cosim.compilation import manifest as manifests
+from cosim.compilation.block_entry import BlockEntry
 from cosim.compilation.bundle import read_manifest
 from cosim.compilation.compiled_block import CompiledBlock
 from cosim.compilation.compiler import compile_network
 from cosim.compilation.errors import CompileError
 from cosim.compilation.loading import load_bundle
-from cosim.compilation.manifest import BlockEntry, format_schema, manifest_schema
+from cosim.compilation.manifest import format_schema, manifest_schema
 from cosim.errors import BlockError
 from cosim.simulators.newton import NewtonSimulator
 from digital.ff_ebm import FfEbm

@@ -7,9 +7,9 @@ from circuits.energy_block import Drive
 from netlists.lowering import lower
 
 from ..analog_block import AnalogBlock
+from ..compilation.block_entry import BlockEntry
 from ..compilation.bundle import Bundle
 from ..compilation.loading import read_block
-from ..compilation.manifest import BlockEntry
 from ..compilation.samples import read_drives
 from .digital_work import StageWork
 from .errors import ChipError

@@ -17,10 +17,10 @@ from digital.ff_ebm import FfEbm
 from digital.images import ImageDataset
 
 from ..analog_block import AnalogBlock
+from ..compilation.block_entry import BlockEntry, CrossbarEntry
 from ..compilation.bundle import Bundle, is_bundle, open_bundle
 from ..compilation.description import converters, energy_block
 from ..compilation.loading import load_bundle, run_config
-from ..compilation.manifest import BlockEntry, CrossbarEntry
 from ..simulators.newton import NewtonSimulator
 from ..training.checkpoints import Which
 from ..training.config import Config, GradientKind, OptimizerKind

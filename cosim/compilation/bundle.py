@@ -23,8 +23,9 @@ from typing import Any, Final, final
 from pydantic import ValidationError
 from rich.table import Table
 
+from .block_entry import BlockEntry
 from .errors import BundleError
-from .manifest import FORMAT, VERSION, BlockEntry, Manifest
+from .manifest import FORMAT, VERSION, Manifest
 
 MANIFEST: Final = "manifest.json"
 VERIFICATION: Final = "verify.json"

@@ -5,8 +5,9 @@ from typing import Final
 
 from netlists.picture import ANALOG, DIGITAL, FAINT, SOFT, Picture
 
+from .block_entry import BlockEntry, ConverterEntry
 from .bundle import count_devices, format_sizes
-from .manifest import AnalogStep, BlockEntry, ConverterEntry, DigitalStep, Manifest
+from .manifest import AnalogStep, DigitalStep, Manifest
 
 _LETTERS: Final = 34  # of a module's text
 # Arguments that a picture can do without, and names of those that it shows.

@@ -16,23 +16,14 @@ from netlists.hierarchy import SAMPLE
 from ..programming.settings import ProgrammingSettings
 from ..threads import one_thread
 from .block_deck import BlockDeck, build_deck, check_names
+from .block_entry import BlockEntry, SampleEntry
 from .bundle import MANIFEST, Bundle, digests
 from .bundle_folder import check_place, write_bundle
 from .chain_drawing import draw_chain
 from .conductance_map import draw_conductances
 from .description import describe_block, siemens
 from .digital_side import DIGITAL, describe_chain, digital_tensors, find_analog_blocks, format_tensors
-from .manifest import (
-    FORMAT,
-    SCHEMA_FILE,
-    VERSION,
-    BlockEntry,
-    Manifest,
-    RunEntry,
-    SampleEntry,
-    format_manifest,
-    format_schema,
-)
+from .manifest import FORMAT, SCHEMA_FILE, VERSION, Manifest, RunEntry, format_manifest, format_schema
 from .programmed_blocks import with_circuits
 from .readme import README, format_readme
 from .samples import BlockSamples, format_samples, relax_samples

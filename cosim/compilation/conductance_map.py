@@ -10,7 +10,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from circuits.arrays import Floats
 
-from .manifest import CrossbarEntry, Joins
+from .block_entry import CrossbarEntry, Joins
 
 
 def draw_conductances(title: str, crossbar: CrossbarEntry, plus_s: Floats, minus_s: Floats | None) -> bytes:

@@ -14,7 +14,7 @@ from ..converters import (
     PercentileRange,
     UnitElementMismatch,
 )
-from .manifest import CalibrationEntry, ConverterEntry, ConverterErrorsEntry, MismatchEntry
+from .block_entry import CalibrationEntry, ConverterEntry, ConverterErrorsEntry, MismatchEntry
 
 NUMBERS = ("gain_error", "offset_error", "gain_relative_std", "offset_relative_std", "noise_relative_std")
 

@@ -21,9 +21,7 @@ from netlists.netlist import Netlist
 from ..analog_block import AnalogBlock
 from ..converters import Adc, Converters, Crossing, Dac
 from ..programming.report import LayerLeaks, Passivity, ProgrammingReport, WindowFit
-from .converter_description import converter_settings, describe_settings
-from .errors import CompileError
-from .manifest import (
+from .block_entry import (
     AnyClampEntry,
     BlockEntry,
     ClampEntry,
@@ -39,6 +37,8 @@ from .manifest import (
     TileEntry,
     UnitsEntry,
 )
+from .converter_description import converter_settings, describe_settings
+from .errors import CompileError
 
 
 def describe_block(

@@ -29,12 +29,13 @@ from ..simulators.base import AbstractSimulator
 from ..training.config import Config
 from ..training.config_file import config_from_json
 from ..training.network import build_network
+from .block_entry import BlockEntry
 from .bundle import MANIFEST, Bundle, open_bundle
 from .compiled_block import CompiledBlock
 from .description import converters, energy_block
 from .digital_side import EnergyModule, load_tensors, with_blocks_replaced
 from .errors import BundleError
-from .manifest import BlockEntry, RunEntry
+from .manifest import RunEntry
 
 
 @final

@@ -5,8 +5,9 @@ from typing import Final
 import numpy as np
 
 from ..programming.report import SOURCE_HOPFIELD
+from .block_entry import BlockEntry
 from .description import programming_report
-from .manifest import AccuracyEntry, BlockEntry, Manifest
+from .manifest import AccuracyEntry, Manifest
 
 _HOPFIELD: Final = (
     "A hopfield block was trained digitally. Its weight w = (G+ - G-) / g_unit couples two units, and the devices load "

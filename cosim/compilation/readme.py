@@ -2,9 +2,10 @@
 
 from typing import Final
 
+from .block_entry import BlockEntry, ConverterEntry, CrossbarEntry, Joins
 from .bundle import count_devices, format_sizes, utilisation
 from .digital_side import DIGITAL
-from .manifest import BlockEntry, ConverterEntry, CrossbarEntry, Joins, Manifest
+from .manifest import Manifest
 from .programming_texts import programming_section
 
 README: Final = "README.md"

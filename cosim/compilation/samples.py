@@ -27,9 +27,9 @@ from ..analog_block import AnalogBlock
 from ..errors import BlockError, SimulationError
 from ..simulators.newton import NewtonSimulator
 from .block_deck import BlockDeck
+from .block_entry import SampleEntry
 from .digital_side import find_analog_blocks, with_blocks_replaced
 from .errors import BundleError, CompileError
-from .manifest import SampleEntry
 
 _INCLUDE: Final = re.compile(r'^\.include "(.*)"$', re.MULTILINE)
 _COLUMNS: Final = ("node", "voltage_v", "meaning")

@@ -24,11 +24,11 @@ from ..files import format_json, write_atomically
 from ..progress import counting_bar
 from ..simulators.base import residual_tolerance_v
 from ..simulators.ngspice.program import find_ngspice_program, read_voltages, run_deck
+from .block_entry import BlockEntry, CrossbarEntry, SampleEntry
 from .bundle import VERIFICATION, Bundle, open_bundle
 from .description import energy_block
 from .errors import BundleError
 from .loading import read_block
-from .manifest import BlockEntry, CrossbarEntry, SampleEntry
 from .samples import parse_voltages, read_drives
 
 LIMIT_V: Final = 1e-6
