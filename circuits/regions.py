@@ -60,7 +60,7 @@ def _potentials(n: int, a: Indices, b: Indices, step: Floats) -> Floats:
     names = np.concatenate([kept, kept]) + 1.0
     graph = sparse.csr_array((names, (np.concatenate([first, second]), np.concatenate([second, first]))), shape=(n, n))
     _, part = connected_components(graph, directed=False)
-    found = np.zeros(n)
+    found, above = np.zeros(n), np.arange(n)  # the difference to the node above in the part's tree, and that node
     for seed in np.unique(part, return_index=True)[1].tolist():
         order, before = breadth_first_order(graph, seed, directed=False)
         nodes, parents = order[1:], before[order[1:]]
@@ -68,6 +68,7 @@ def _potentials(n: int, a: Indices, b: Indices, step: Floats) -> Floats:
             continue
         edge = np.asarray(graph[parents, nodes]).ravel().astype(np.int64) - 1
         steps = np.where(b[edge] == nodes, step[edge], -step[edge])
-        for node, parent, difference in zip(nodes.tolist(), parents.tolist(), steps.tolist(), strict=True):
-            found[node] = found[parent] + difference
+        found[nodes], above[nodes] = steps, parents
+    while not np.array_equal(above, above[above]):  # each pass reaches twice as far up
+        found, above = found + found[above], above[above]
     return found

@@ -18,6 +18,11 @@ class Nudging(Enum):
     POSITIVE = "positive"  # free and +beta: error of order beta
     NEGATIVE = "negative"  # -beta and free
 
+    @property
+    def signs(self) -> tuple[int, ...]:
+        """The signs of the nudges that are relaxed, in their order."""
+        return {Nudging.CENTERED: (-1, 1), Nudging.POSITIVE: (1,), Nudging.NEGATIVE: (-1,)}[self]
+
 
 class NudgeScaling(Enum):
     """What nudge current a loss gradient ds becomes."""

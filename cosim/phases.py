@@ -226,23 +226,12 @@ class Phases:
     @property
     def n_nudges(self) -> int:
         """Number of nudged phases."""
-        return len(self._signs)
-
-    @property
-    def _signs(self) -> tuple[int, ...]:
-        """The signs of the nudges that are relaxed."""
-        match self.settings.nudging:
-            case Nudging.CENTERED:
-                return (-1, 1)
-            case Nudging.POSITIVE:
-                return (1,)
-            case Nudging.NEGATIVE:
-                return (-1,)
+        return len(self.settings.nudging.signs)
 
     def _nudges(self, ds: Floats, *, learn: bool) -> tuple[list[Floats], Floats]:
         """Return the currents of each nudge after the DAC, and the scale to undo, [batch]."""
         dac, beta = self.banks.nudge, self.settings.beta
-        self.counters.dac_conversions += ds.size * len(self._signs)
+        self.counters.dac_conversions += ds.size * self.n_nudges
         if self.settings.scaling is NudgeScaling.NONE:
             full_scale = dac.full_scale(Crossing.NUDGE, beta * ds, self.state, learn=learn)
             levels = self._convert_nudges(beta * ds, full_scale, learn=learn)
@@ -258,11 +247,11 @@ class Phases:
         dac = self.banks.nudge
         if dac.is_symmetric:
             level = dac.convert(values, full_scale)
-            return [(sign, level) for sign in self._signs]
-        noises = self._reader.draw_noise(dac, values.shape, len(self._signs), learn=learn)
+            return [(sign, level) for sign in self.settings.nudging.signs]
+        noises = self._reader.draw_noise(dac, values.shape, self.n_nudges, learn=learn)
         return [
             (sign, sign * dac.convert(sign * values, full_scale, noise))
-            for sign, noise in zip(self._signs, noises, strict=True)
+            for sign, noise in zip(self.settings.nudging.signs, noises, strict=True)
         ]
 
     def _two_phases(

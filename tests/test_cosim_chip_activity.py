@@ -15,6 +15,7 @@ from circuits.tiles import TileSize
 from cosim.chip.activity import BlockActivity, inference_activity, training_activity
 from cosim.chip.constants import load_constants
 from cosim.chip.conversion import BlockConverters, Sharing, block_converters
+from cosim.chip.equilibria import block_states
 from cosim.chip.errors import ChipError
 from cosim.chip.inventory import count_parts
 from cosim.converters import Adc, Converters, Dac
@@ -40,6 +41,46 @@ def predicted(
         batch_size=batch_size,
     )
     return banks, activity
+
+
+def turns(settings: PhaseSettings, *, channels: int | None = None, shared: bool = False) -> list[int]:
+    """Return the turns of ADCs in each phase of a voltage-driven block of 4 inputs, 5 and 4 units."""
+    block = analog(draw_block(1, Polarity.DIFFERENTIAL, Drive.VOLTAGE, 2), settings=settings)
+    banks, activity = predicted(block, settings, want_x=True)
+    banks = replace(banks, sharing=Sharing.SHARED if shared else Sharing.SEPARATE)
+    fewer = {
+        bank.name: replace(bank, channels_per_converter=channels or bank.channels_per_converter) for bank in banks.banks
+    }
+    banks = replace(banks, **fewer)
+    reads = (tuple((fewer[bank.name], n) for bank, n in phase) for phase in activity.reads)
+    return [banks.turns(phase) for phase in reads]
+
+
+def test_turns_are_those_of_each_phase() -> None:
+    digital = PhaseSettings(parameter_read=ParameterRead.DIGITAL)
+    assert turns(PhaseSettings()) == [1, 0, 1]  # source currents, as a difference that is held in analog
+    assert turns(PhaseSettings(), channels=64) == [4, 0, 4]  # as many as there are channels
+    assert turns(digital) == [1, 0, 2]  # the difference of a state, then its mean
+    assert turns(digital, channels=4) == [4, 0, 6]  # 18 codes by three converters
+    assert turns(replace(digital, difference_read=DifferenceRead.EACH_PHASE)) == [1, 1, 1]
+    one_sided = replace(digital, difference_read=DifferenceRead.EACH_PHASE, nudging=Nudging.NEGATIVE)
+    assert turns(one_sided, channels=64) == [9, 9]  # the free phase is compared: 9 units, 4 outputs at the same time
+    assert turns(replace(one_sided, difference_read=DifferenceRead.SAMPLE_AND_HOLD), channels=64) == [4, 18]
+
+
+def test_turns_at_shared_converters_add() -> None:
+    digital = PhaseSettings(parameter_read=ParameterRead.DIGITAL)
+    assert turns(digital, shared=True) == [1, 0, 3]  # 18 codes of states by nine converters, then the currents
+    one_sided = replace(digital, difference_read=DifferenceRead.EACH_PHASE, nudging=Nudging.POSITIVE)
+    assert turns(one_sided, channels=64, shared=True) == [4 + 9 + 4, 9 + 4]
+
+
+@pytest.mark.parametrize(("nudging", "signs"), list(zip(Nudging, [(-1, 1), (1,), (-1,)], strict=True)))
+def test_nudges_have_their_signs(nudging: Nudging, signs: tuple[int, ...]) -> None:
+    drawn = draw_block(1, Polarity.DIFFERENTIAL, Drive.VOLTAGE, 1)
+    block = analog(drawn, settings=PhaseSettings(nudging=nudging)).eval()
+    states = block_states(block, torch.from_numpy(drawn.x), torch.ones(len(drawn.x), 4))
+    assert nudging.signs == signs == tuple(phase.sign for phase in states.nudged)
 
 
 @pytest.mark.parametrize("want_x", [True, False])

@@ -23,19 +23,23 @@ from cosim.compilation.bundle import open_bundle
 from cosim.compilation.compiled_run import compile_run
 from cosim.training.config import Config
 from cosim.training.run import train
+from cosim.transients import settling
 
 SETTINGS = ChipSettings(samples=1)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of one epoch: linear, batch norm, a current-driven block 6-5, linear."""
-    folder = tmp_path_factory.mktemp("chip")
+def trained(folder: Path, *keys: str) -> Path:
+    """Train for one epoch: linear, batch norm, a current-driven block 6-5, linear."""
     with pytest.MonkeyPatch.context() as patch:
         stub_pictures(patch.setattr)
-        config: Config = small_config(folder, "training.epochs=1", "data.train_size=50", "data.test_size=20")
+        config: Config = small_config(folder, "training.epochs=1", "data.train_size=50", "data.test_size=20", *keys)
         train(config, folder / "run", console=quiet())
     return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(tmp_path_factory.mktemp("chip"))
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +79,34 @@ def test_numbers_of_a_small_chip(report: ChipReport) -> None:
     assert parts.inference.digital == pytest.approx((384 + 6 + work.inference.elementwise) * 0.3e-12)
     assert circuit.balance_error <= 1e-9
     assert report.passed
+
+
+def test_training_with_one_nudge_pays_for_a_free_phase_of_its_own(tmp_path: Path) -> None:
+    run = trained(tmp_path, "phases.nudging=positive", "phases.beta=0.05")
+    report = price_chip(run, settings=replace(SETTINGS, bits=10))
+    circuit, parts = report.tiles[0].circuit, report.tiles[0].energies
+    assert circuit is not None
+    assert parts.training is not None
+    own, nudged = circuit.training_phases
+    assert own.settling_s > circuit.phases[0].settling_s
+    assert circuit.phases[1] is nudged
+    assert parts.inference.relaxation == pytest.approx(circuit.phases[0].energy_j, rel=1e-12)
+    assert parts.training.relaxation == pytest.approx(own.energy_j + nudged.energy_j, rel=1e-12)
+    assert circuit.training_s == own.settling_s + own.hold_s + nudged.settling_s + nudged.hold_s
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(report.tables())
+    assert "in training │" in captured.get()
+    assert max(map(len, captured.get().splitlines())) <= 80
+
+
+def test_block_that_does_not_settle_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "N_WINDOWS", 1)
+    monkeypatch.setattr(settling, "_MARGIN", 0.1)
+    result = CliRunner().invoke(main, ["chip", str(run), "--samples", "1"])
+    assert result.exit_code == 2
+    assert "block 'first': 1 of 1 samples have not settled" in result.stderr
+    assert "Take a coarser converter" in result.stderr
 
 
 def test_power_that_does_not_balance_fails(report: ChipReport) -> None:

@@ -21,7 +21,7 @@ from rich.console import Console
 from small_runs import SMALL, write_small
 from torch import nn
 
-from circuits import Clamp, Drive, EnergyBlock, NodeLayer, Polarity
+from circuits import Clamp, DiodeModel, Drive, EnergyBlock, NodeLayer, PiecewiseLinearDiode, Polarity
 from cosim import cli, equilibrium_propagation, files, phases, reading
 from cosim.analog_block import AnalogBlock
 from cosim.converters import Converters
@@ -166,6 +166,21 @@ def test_table_has_a_row_for_each_tensor(report: GradcheckReport) -> None:
     assert "gradients at beta = 0.001: pass" in text
     assert text.count(" ok") == len(TENSORS)
     assert "FAIL" not in text
+
+
+def test_bends_are_named_where_they_may_have_failed_the_check(report: GradcheckReport) -> None:
+    assert report.advice is None
+    failed = replace(report, tensors=(replace(report.tensors[0], cosine_id=0.9),))
+    assert failed.advice is None  # level-1 diodes have no bend
+    straight = replace(failed, bent=("second",))
+    assert straight.to_json()["advice"] == straight.advice
+    assert "piecewise-linear diodes in 'second'" in str(straight.advice)
+    assert "advice" not in replace(report, bent=("second",)).to_json()
+    bend = PiecewiseLinearDiode(threshold_v=0.1, on_resistance_ohm=1e3, off_resistance_ohm=1e8)
+    for diode, names in ((DiodeModel(), ()), (bend, ("clamped",))):
+        layer = NodeLayer(size=3, leak_s=2e-6, clamp=Clamp(low_v=-0.3, high_v=0.3, diode=diode))
+        block = EnergyBlock(name="clamped", n_inputs=4, layers=(layer,))
+        assert check(AnalogBlock(block, simulator=NEWTON)).bent == names
 
 
 def test_network_is_left_as_it_was() -> None:

@@ -247,13 +247,25 @@ def test_a_configuration_of_a_circuit_gets_its_pictures_where_asked(tmp_path: Pa
     assert report.passed
     assert {path.name for path in report.plots} == {"transient.png", "transient_agreement.png"}
     assert [layer.tensor for layer in report.layers] == ["w2", "b2", "input"]
-    fast = transient(path, n_samples=1, capacitance=Capacitance(node_f=0.0, device_f=1e-15))
-    assert fast.layers[0].times.unit < report.layers[0].times.unit / 10
+    wires = ["--samples", "1", "--node-capacitance", "0", "--device-capacitance", "1e-15"]
+    slowest_s = []
+    for junction_f in ("0", "1e-15"):
+        found = CliRunner().invoke(
+            main, ["transient", str(path), *wires, "--junction-capacitance", junction_f, "--json", "-"]
+        )
+        assert found.exit_code == 0, found.output
+        slowest_s.append(json.loads(found.stdout)["blocks"][0]["slowest_s"])
+    assert slowest_s[0] < slowest_s[1] < report.layers[0].times.unit / 10
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [(["--samples", "0"], "0 samples"), (["--beta", "-1"], "beta = -1"), (["--node-capacitance", "-1"], "-1")],
+    [
+        (["--samples", "0"], "0 samples"),
+        (["--beta", "-1"], "beta = -1"),
+        (["--junction-capacitance", "-1"], "-1"),
+        (["runs/nope"], "runs/nope: no such file or folder; name a run folder"),
+    ],
 )
 def test_the_command_refuses_what_makes_no_sense(arguments: list[str], says: str) -> None:
     found = CliRunner().invoke(main, ["transient", *arguments])

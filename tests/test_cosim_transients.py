@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from random_blocks import RandomBlock, random_block
+from random_blocks import RandomBlock, draw_weights, random_block
 from scipy import linalg
 
-from circuits import CircuitBuilder
+from circuits import CircuitBuilder, EnergyBlock, NodeLayer
 from circuits.capacitance import with_capacitors
 from circuits.kirchhoff import kirchhoff_law
 from circuits.topology import analyse
@@ -29,6 +29,10 @@ from netlists import lower
 from netlists.spice_writer import format_standalone
 
 BOTH = [pytest.param(NgspiceIntegrator(), id="ngspice", marks=pytest.mark.ngspice), NewtonIntegrator(accuracy_v=1e-7)]
+FINE = [
+    pytest.param(NgspiceIntegrator(accuracy_v=1e-10), id="ngspice", marks=pytest.mark.ngspice),
+    NewtonIntegrator(accuracy_v=1e-9),
+]
 BETA = 1e-3
 
 
@@ -117,6 +121,73 @@ def test_what_hangs_on_an_amplifier_counts_once(integrator: AbstractIntegrator) 
     two = linearise(analyse(circuit), step.conductance_s, np.zeros((2, 4)), capacitance_f)
     np.testing.assert_allclose(two.response(drawn_a, time_s)[0, :, 2], a)
     np.testing.assert_allclose(two.response(drawn_a, time_s)[1, :, 3], a)
+
+
+@pytest.mark.parametrize("integrator", BOTH)
+def test_amplifiers_in_a_chain_hand_all_charge_back(integrator: AbstractIntegrator) -> None:
+    # Gains of 4 and 1/2, the later one named first; 1, 2 and 3 pF count alike, and 5 kohm behind both as 5 kohm.
+    circuit = (
+        CircuitBuilder("chain")
+        .voltage_source("in", "x", "0", 0.0, driven=True)
+        .amplifier("late", "b", "c", 0.5)
+        .amplifier("early", "a", "b", 4.0)
+        .resistor("1", "x", "a", 1e-4)
+        .resistor("2", "c", "0", 2e-4)
+        .build()
+    )
+    farad = {"a": 1e-12, "b": 2e-12, "c": 3e-12}
+    step = Step(
+        circuit=circuit,
+        conductance_s=circuit.resistors.conductance_s,
+        drives_before=np.full((1, 1), 0.6),
+        drives_after=np.full((1, 1), 0.9),
+        capacitance_f=np.array([farad.get(name, 0.0) for name in circuit.nodes]),
+    )
+    tau_s, time_s = 6e-12 / 3e-4, np.array([0.0, 0.3, 1.0, 3.0]) * 6e-12 / 3e-4
+    found = integrator.follow(step, time_s).voltage_v[0]
+    a = 0.3 - 0.1 * np.exp(-time_s / tau_s)
+    for name, gain in (("a", 1.0), ("b", 4.0), ("c", 2.0)):
+        np.testing.assert_allclose(found[:, circuit.nodes.index(name)], gain * a, atol=1e-5, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def amplified() -> RandomBlock:
+    """A block of clamped units with amplifiers between its layers."""
+    layers = tuple(NodeLayer(size=n, leak_s=2e-6, bias=True, amplification=a) for n, a in ((6, 4.0), (4, None)))
+    return draw_weights(EnergyBlock(name="amplified", n_inputs=6, layers=layers), np.random.default_rng(3), batch=1)
+
+
+@pytest.mark.parametrize("integrator", FINE)
+def test_an_amplified_block_is_nudged_where_it_is(integrator: AbstractIntegrator, amplified: RandomBlock) -> None:
+    built, circuit = amplified.built, amplified.built.circuit
+    capacitance_f, ds = unequal(amplified), np.random.default_rng(1).normal(size=(1, 4))
+    rest = NewtonSimulator().prepare(lower(circuit)[0]).solve(amplified.conductance_s, amplified.drives).voltage_v
+    linear = linearise(analyse(circuit), amplified.conductance_s, rest, capacitance_f)
+    nudge_a = (built.drives(amplified.x, ds) - amplified.drives)[:, -len(circuit.current_sources) :]
+    drawn_a = np.zeros_like(rest)
+    np.add.at(drawn_a[0], circuit.current_sources.start, nudge_a[0])
+    np.add.at(drawn_a[0], circuit.current_sources.end, -nudge_a[0])
+    time_s = np.geomspace(0.01, 5.0, 6) * linear.slowest_s[0]
+    first, second = (
+        integrator.follow(
+            step_of(amplified, capacitance_f, amplified.drives, built.drives(amplified.x, sign * BETA * ds)), time_s
+        ).voltage_v
+        for sign in (-1, 1)
+    )
+    exact = linear.response(drawn_a, time_s)
+    assert np.abs(-(second - first) / (2 * BETA) - exact).max() < 1e-3 * np.abs(exact).max()
+
+
+@pytest.mark.ngspice
+def test_a_run_that_would_not_end_is_stopped(drawn: RandomBlock, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = step_of(drawn, unequal(drawn), np.zeros_like(drawn.drives), drawn.drives)
+    time_s = np.array([1e-10])
+    before_v = NgspiceIntegrator().follow(step, time_s).voltage_v
+    monkeypatch.setattr("cosim.simulators.ngspice.transient.MOST_POINTS", 20)
+    with pytest.raises(ConvergenceError, match=r"'random', sample 0: ngspice's \.tran has come to .* in 20 points"):
+        NgspiceIntegrator().follow(step, time_s)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(NgspiceIntegrator().follow(step, time_s).voltage_v, before_v)
 
 
 @pytest.mark.ngspice

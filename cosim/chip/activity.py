@@ -1,4 +1,4 @@
-"""What a block does for one sample: relaxations, conversions, codes moved, device writes, gradients in digital.
+"""What a block does for one sample: relaxations, conversions phase by phase, codes moved, device writes.
 
 The counts are those of `cosim.reading.Counters`, worked out from the settings instead of by running.
 """
@@ -9,9 +9,9 @@ from typing import Any, final
 from circuits.block_circuit import BlockCircuit
 from circuits.energy_block import Drive
 
-from ..phase_settings import DifferenceRead, Nudging, ParameterRead, PhaseSettings
+from ..phase_settings import DifferenceRead, ParameterRead, PhaseSettings
 from .constants import Constants
-from .conversion import BlockConverters, ConverterBank
+from .conversion import BlockConverters, Conversions
 
 
 @final
@@ -21,14 +21,24 @@ class BlockActivity:
 
     Args:
         free_relaxations, nudged_relaxations: equilibria that are found.
-        conversions: of each bank.
+        set_levels: conversions of DACs.
+        reads: conversions of ADCs in each phase, the free one first; none without nudges but in the free phase.
         device_writes: of trainable devices; a step writes all of them, which the samples of its batch share.
     """
 
     free_relaxations: int
     nudged_relaxations: int
-    conversions: tuple[tuple[ConverterBank, int], ...]
+    set_levels: Conversions
+    reads: tuple[Conversions, ...]
     device_writes: float
+
+    @property
+    def conversions(self) -> Conversions:
+        """Conversions of each bank, over all phases."""
+        counts = dict(self.set_levels)
+        for bank, n in (read for phase in self.reads for read in phase):
+            counts[bank] = counts.get(bank, 0) + n
+        return tuple(counts.items())
 
     def count(self, kind: str) -> int:
         """Return the conversions of all DACs or ADCs."""
@@ -58,8 +68,13 @@ class BlockActivity:
 
 def inference_activity(banks: BlockConverters) -> BlockActivity:
     """Return what an inference does: inputs through the DACs, one free relaxation, outputs through the ADCs."""
-    conversions = ((banks.input, banks.input.channels), (banks.output, banks.output.channels))
-    return BlockActivity(free_relaxations=1, nudged_relaxations=0, conversions=conversions, device_writes=0.0)
+    return BlockActivity(
+        free_relaxations=1,
+        nudged_relaxations=0,
+        set_levels=((banks.input, banks.input.channels),),
+        reads=(((banks.output, banks.output.channels),),),
+        device_writes=0.0,
+    )
 
 
 def training_activity(
@@ -83,32 +98,28 @@ def training_activity(
         n_devices: that a step writes.
         batch_size: samples a step.
     """
-    n_nudges = nudge_count(settings) if want_x or want_conductances else 0
+    n_nudges = len(settings.nudging.signs) if want_x or want_conductances else 0
     reads_digital = settings.parameter_read is ParameterRead.DIGITAL and want_conductances
     each_phase = settings.difference_read is DifferenceRead.EACH_PHASE
     is_current = built.block.drive is Drive.CURRENT
-    n_states = sum(layer.size for layer in built.block.layers)
-    # Of a difference held in analog there is one code; a gradient by conductance needs the mean, too.
-    phase = 2 * n_states if reads_digital else 0
-    current = 0
-    if want_x and is_current and not reads_digital:
-        phase += (2 if each_phase else 1) * built.block.layers[0].size
-    elif want_x and not is_current:
-        current = (2 if each_phase else 1) * built.block.n_inputs
+    phase = current = 0
+    if reads_digital:
+        phase = sum(layer.size for layer in built.block.layers)
+    elif want_x and is_current:
+        phase = built.block.layers[0].size
+    if want_x and not is_current:
+        current = built.block.n_inputs
+    reads = [((banks.output, banks.output.channels),), *(() for _ in range(n_nudges))]
+    if each_phase:
+        for k in (-2, -1) if n_nudges else ():  # the two that are compared; with one nudge the free phase is one
+            reads[k] = (*reads[k], (banks.phase, phase), (banks.current, current))
+    elif n_nudges:
+        # Both phases are held in analog until the last is there. A gradient by conductance needs the mean, too.
+        reads[-1] = (*reads[-1], (banks.phase, (2 if reads_digital else 1) * phase), (banks.current, current))
     return BlockActivity(
         free_relaxations=1,
         nudged_relaxations=n_nudges,
-        conversions=(
-            (banks.input, banks.input.channels),
-            (banks.output, banks.output.channels),
-            (banks.nudge, n_nudges * banks.nudge.channels),
-            (banks.phase, phase),
-            (banks.current, current),
-        ),
+        set_levels=((banks.input, banks.input.channels), (banks.nudge, n_nudges * banks.nudge.channels)),
+        reads=tuple(reads),
         device_writes=n_devices / batch_size if want_conductances else 0.0,
     )
-
-
-def nudge_count(settings: PhaseSettings) -> int:
-    """Return the number of nudged phases."""
-    return 2 if settings.nudging is Nudging.CENTERED else 1

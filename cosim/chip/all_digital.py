@@ -12,7 +12,6 @@ import torch
 
 from ..analog_block import AnalogBlock
 from ..training.network import tanh_layers
-from .activity import nudge_count
 from .digital_work import DigitalWork, StageWork, count_stage
 from .equilibria import BlockStates
 from .sweeps import SweepCount, count_sweeps
@@ -81,7 +80,7 @@ def relaxed_twin(
     free = DigitalWork(
         macs=count.free * count.macs_per_sweep + count.macs_of_input, elementwise=count.free * units, values=moved
     )
-    nudges = nudge_count(block.settings) if states.nudged else 0
+    nudges = len(states.nudged)
     nudged = DigitalWork(
         macs=nudges * count.nudged * count.macs_per_sweep,
         elementwise=nudges * count.nudged * units,

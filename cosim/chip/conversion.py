@@ -74,6 +74,9 @@ class ConverterBank:
         }
 
 
+Conversions = tuple[tuple[ConverterBank, int], ...]  # of each bank
+
+
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BlockConverters:
@@ -101,6 +104,19 @@ class BlockConverters:
         """Return the number of DACs or ADCs on the chip."""
         counts = [bank.converters for bank in self.banks if bank.kind == kind]
         return max(counts) if self.sharing is Sharing.SHARED else sum(counts)
+
+    def turns(self, reads: Conversions) -> int:
+        """Return how often the converters of a phase have to convert one after the other; 0 if nothing is read.
+
+        Equation: ceil(conversions / converters) of a bank; banks work at the same time, but shared ones in turn.
+
+        Args:
+            reads: conversions of ADCs in one phase.
+        """
+        shared = self.count("ADC")
+        if self.sharing is Sharing.SHARED:
+            return sum(math.ceil(n / shared) for _, n in reads if n)
+        return max((math.ceil(n / bank.converters) for bank, n in reads if n), default=0)
 
 
 def block_converters(

@@ -16,7 +16,8 @@ from circuits.power import PowerBalance, power_balance
 from circuits.topology import analyse
 
 from ..analog_block import AnalogBlock
-from ..phase_settings import NudgeScaling, Nudging
+from ..converters import Crossing
+from ..phase_settings import NudgeScaling
 from ..relaxation import Relaxation
 from ..simulators.newton import NewtonSimulator
 from ..training.trainer import Loss
@@ -149,14 +150,21 @@ def block_states(block: AnalogBlock, x: Tensor, ds: Tensor | None) -> BlockState
 
 
 def _nudges(block: AnalogBlock, ds: Floats) -> list[tuple[int, Floats]]:
-    """Return each nudge's sign and beta ds, scaled as the phases say; a nudge DAC's steps do not count here."""
-    settings = block.settings
+    """Return each nudge's sign and beta ds, scaled as the phases say, within the full scale of the nudge DAC.
+
+    Its steps and errors do not count here.
+    """
+    settings, dac = block.settings, block.converters.nudge
     largest = np.abs(ds).max(axis=1, keepdims=True)
     if not largest.any():
         raise ChipError(f"block '{block.block.name}': the loss gradient is zero for every sample; give other samples")
-    scale = np.where(largest > 0, largest, 1.0) if settings.scaling is NudgeScaling.PER_SAMPLE else 1.0
-    signs = {Nudging.CENTERED: (-1, 1), Nudging.POSITIVE: (1,), Nudging.NEGATIVE: (-1,)}[settings.nudging]
-    return [(sign, sign * settings.beta * ds / scale) for sign in signs]
+    if settings.scaling is NudgeScaling.PER_SAMPLE:
+        nudge = settings.beta * (dac.full_scale or 1.0) * ds / np.where(largest > 0, largest, 1.0)
+    else:
+        found = float(block.get_buffer("converter_ranges")[Crossing.NUDGE])
+        limit = (dac.full_scale or found or np.inf) if dac.bits is not None or dac.clip else np.inf
+        nudge = np.clip(settings.beta * ds, -limit, limit)
+    return [(sign, sign * nudge) for sign in settings.nudging.signs]
 
 
 def analog_blocks(network: nn.Module) -> list[AnalogBlock]:

@@ -88,7 +88,8 @@ class CircuitPrice:
         inventory: parts.
         converters: banks.
         inference, training: what it does for a sample; training None where it was not priced.
-        phases: time and energy of each phase, the free one first.
+        phases: time and energy of each phase, the free one of an inference first.
+        training_phases: those of a training step; its free phase is another where it is compared with a nudged one.
         balance_error: largest relative difference of power delivered and dissipated.
         sweeps: of its relaxation done digitally.
     """
@@ -99,6 +100,7 @@ class CircuitPrice:
     inference: BlockActivity
     training: BlockActivity | None
     phases: tuple[PhaseCost, ...]
+    training_phases: tuple[PhaseCost, ...]
     balance_error: float
     sweeps: SweepCount
 
@@ -110,7 +112,7 @@ class CircuitPrice:
     @property
     def training_s(self) -> float:
         """Time that the circuit is on for a sample of a training step, s."""
-        return sum(phase.settling_s + phase.hold_s for phase in self.phases)
+        return sum(phase.settling_s + phase.hold_s for phase in self.training_phases)
 
     def to_json(self) -> dict[str, Any]:
         """Return the numbers."""
@@ -124,6 +126,7 @@ class CircuitPrice:
             "inference": self.inference.to_json(),
             "training_step": None if self.training is None else self.training.to_json(),
             "phases": [phase.to_json() for phase in self.phases],
+            "training_phases": [phase.to_json() for phase in self.training_phases],
             "time_s": {"inference": self.inference_s, "training_step": self.training_s},
             "power_balance_error": self.balance_error,
             "digital_sweeps": {

@@ -30,14 +30,16 @@ from .prices import CircuitPrice, Energies, ProcessorPrice, TilePrice
 from .processor import Load, price_processor
 from .report import ChipReport
 from .settings import ChipSettings
-from .settled_energy import PhaseCost, free_tolerance_v, nudged_tolerance_v, phase_costs
+from .settled_energy import PhaseCosts, phase_costs
 from .source import Training, open_source
 from .stages import Link, describe_stages
 from .sweeps import SweepCount
+from .tolerances import free_tolerance_v, nudged_tolerance_v
 
 READOUT: Final = "readout"
 LOCAL_NOTE: Final = (
-    'phases.parameter_read = "local": circuits at the devices form the conductance gradients; they are not priced'
+    'phases.parameter_read = "local": circuits at the devices form the conductance gradients; they are not priced, and '
+    "what they see settles to half a step of an ADC with the bits of the phase ADC"
 )
 
 
@@ -149,7 +151,6 @@ def _price_analog(
         channels_per_converter=settings.channels_per_converter,
     )
     inventory = count_parts(block.circuit, states.conductance_s, settings.tile, banks)
-    phases = phase_costs(block, states, banks, settings.constants)
     infer = inference_activity(banks)
     train, work = None, StageWork()
     if training is not None:
@@ -164,6 +165,7 @@ def _price_analog(
         )
         if trained and block.settings.parameter_read is ParameterRead.DIGITAL:
             work = StageWork(training=gradient_work(block, want_x_products=False))
+    costs = phase_costs(block, states, banks, settings.constants, train)
     load = Load(
         work=work,
         parameters=trained,
@@ -180,12 +182,13 @@ def _price_analog(
             converters=banks,
             inference=infer,
             training=train,
-            phases=phases,
+            phases=(costs.inference, *costs.training[1:]),
+            training_phases=costs.training,
             balance_error=states.balance_error,
             sweeps=sweeps,
         ),
         processor=stage + own,
-        energies=shared + _with_circuit(digital, phases, infer, train, settings),
+        energies=shared + _with_circuit(digital, costs, infer, train, settings),
         tanh=shared + tanh_energies,
         relaxed=shared + relaxed_energies,
         shared=shared,
@@ -216,7 +219,7 @@ def _price_twins(
 
 def _with_circuit(
     digital: Energies,
-    phases: tuple[PhaseCost, ...],
+    costs: PhaseCosts,
     infer: BlockActivity,
     train: BlockActivity | None,
     settings: ChipSettings,
@@ -224,9 +227,9 @@ def _with_circuit(
     """Return the energy of a processor with that of its circuit and converters."""
     constants = settings.constants
 
-    def analog(activity: BlockActivity, costs: tuple[PhaseCost, ...]) -> EnergyParts:
+    def analog(activity: BlockActivity, relaxation_j: float) -> EnergyParts:
         return EnergyParts(
-            relaxation=sum(cost.energy_j for cost in costs),
+            relaxation=relaxation_j,
             adc=activity.energy_j("ADC", constants),
             dac=activity.energy_j("DAC", constants),
             writes=activity.device_writes * constants["device_write"],
@@ -234,8 +237,8 @@ def _with_circuit(
 
     training = None
     if digital.training is not None and train is not None:
-        training = digital.training + analog(train, phases)
-    return Energies(inference=digital.inference + analog(infer, phases[:1]), training=training)
+        training = digital.training + analog(train, sum(phase.energy_j for phase in costs.training))
+    return Energies(inference=digital.inference + analog(infer, costs.inference.energy_j), training=training)
 
 
 def _sizes(built: BlockCircuit) -> str:

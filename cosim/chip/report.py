@@ -15,7 +15,7 @@ from .settings import ChipSettings
 BALANCE_LIMIT: Final = 1e-9  # of |delivered - dissipated| / delivered at every equilibrium
 # The three networks that are compared, with what they are called.
 CHIP, TANH, RELAXED = "chip", "tanh layers", "relaxed digitally"
-_NUDGES: Final = ("  first nudge", "  second nudge")
+_COMPARED, _NUDGES = "  in training", ("  first nudge", "  second nudge")
 _PREFIXES: Final = ((1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"), (1e-15, "f"))
 
 
@@ -86,7 +86,7 @@ class ChipReport:
         if self.circuits:
             said.append(
                 f"settling and power are those of images held out, {settings.samples} of them; sources and drivers are "
-                "ideal, and a circuit draws nothing while it is off"
+                "ideal, a circuit draws nothing while it is off, and turns of DACs cost no time"
             )
             said.append(
                 'tanh layers: another network, as gradient = "backprop" trains it; relaxed digitally: the block\'s own '
@@ -183,7 +183,9 @@ class ChipReport:
         for name in ("settles", "held", "power", "active", "in sources", "energy"):
             table.add_column(name, justify="right")
         for name, c in self.circuits:
-            for title, phase in zip((name, *_NUDGES), c.phases, strict=False):
+            free, *nudged = c.training_phases
+            rows = [(name, c.phases[0]), *([] if free is c.phases[0] else [(_COMPARED, free)])]
+            for title, phase in (*rows, *zip(_NUDGES, nudged, strict=False)):
                 powers = (phase.delivered_w, phase.active_w, phase.absorbed_w)
                 cells = (quantity(phase.settling_s, "s"), quantity(phase.hold_s, "s"))
                 table.add_row(title, *cells, *(quantity(p, "W") for p in powers), quantity(phase.energy_j, "J"))

@@ -1,32 +1,28 @@
 """Time and energy of each phase of a block: from ngspice's `.tran`, until a converter could not tell the difference.
 
 Phases follow one another as on a chip: inputs step from rest, then each nudge from the phase before it. A phase lasts
-until its slowest sample has settled and is then held while converters take their turns.
+until its slowest sample has settled and is then held while ADCs take their turns; DACs set their levels at once.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Any, final
 
 import numpy as np
 
 from circuits.arrays import Floats
-from circuits.block_circuit import BlockCircuit
 from circuits.capacitance import Capacitance, node_capacitances
-from circuits.crossbar import UnitNodes
 from circuits.power import power_balance
 from circuits.topology import Topology, analyse
 
 from ..analog_block import AnalogBlock
-from ..converters import Adc, Crossing, lsb
-from ..phase_settings import DifferenceRead
 from ..reduce import Reduce
 from ..transients.integrator import Step, Waveforms
 from ..transients.settling import settle
+from .activity import BlockActivity, inference_activity
 from .constants import Constants
-from .conversion import BlockConverters
+from .conversion import BlockConverters, Conversions
 from .equilibria import BlockStates, PhaseState
-
-_ZERO: Final = 1e-15  # of a difference between phases: nothing moved
+from .tolerances import PhaseReading, compared_free_reading, inference_reading, nudged_reading
 
 
 @final
@@ -37,8 +33,10 @@ class PhaseCost:
     Args:
         sign: of the nudge: 0 in the free phase.
         tolerance_v: V — half a step of the ADC.
+        tolerance_of: the bank whose half step that is; "devices" where only devices see the states.
+        tolerance_a: A — half a step of the ADC of source currents; None where they are not read.
         settling_s: s — the slowest sample's.
-        hold_s: s — until the last channel of a converter has its turn; 0 where each has its own, as the sampling
+        hold_s: s — until the last conversion of a converter has its turn; 0 where each does one, as the sampling
             capacitor belongs to the node that settles.
         transient_j: J — drawn from supplies while it settles.
         held_j: J — drawn while it is held.
@@ -52,6 +50,8 @@ class PhaseCost:
 
     sign: int
     tolerance_v: float
+    tolerance_of: str
+    tolerance_a: float | None
     settling_s: float
     hold_s: float
     transient_j: float
@@ -83,77 +83,107 @@ def capacitance_of(constants: Constants) -> Capacitance:
     )
 
 
-def chip_capacitances(built: BlockCircuit, constants: Constants) -> Floats:
-    """Return the capacitance of every node to ground, [n_nodes] F; nodes on wires have no converter's.
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhaseCosts:
+    """What the phases of a block cost.
 
     Args:
-        built: the block.
-        constants: capacitance of nodes, devices and junctions.
+        inference: its free phase, whose outputs alone are read.
+        training: the phases of a training step, the free one first; that of an inference where there are no nudges, or
+            two, as only a free phase that is compared with a nudged one is read like that.
     """
-    total = node_capacitances(built.circuit, capacitance_of(constants)).copy()
-    total[built.wire_nodes] -= constants["node_capacitance"]
-    return total
+
+    inference: PhaseCost
+    training: tuple[PhaseCost, ...]
 
 
 def phase_costs(
-    block: AnalogBlock, states: BlockStates, banks: BlockConverters, constants: Constants
-) -> tuple[PhaseCost, ...]:
-    """Return what each phase of a block costs, the free one first.
+    block: AnalogBlock,
+    states: BlockStates,
+    banks: BlockConverters,
+    constants: Constants,
+    training: BlockActivity | None = None,
+) -> PhaseCosts:
+    """Return what each phase of a block costs.
 
     Args:
         block: the block.
         states: its equilibria.
         banks: its converters.
         constants: capacitances, and how long a conversion takes.
+        training: what a training step reads; None where there is none.
 
     Raises:
         SimulatorNotFound: if ngspice is not installed.
         ConvergenceError: for a phase that does not settle, naming the block.
     """
     built = block.circuit
-    topology = analyse(built.circuit)
-    capacitance_f = chip_capacitances(built, constants)
-    before = built.drives(np.zeros((len(states.free.drives), built.block.n_inputs)))
-    costs = []
-    for phase in states.phases:
-        is_free = phase.sign == 0
-        nodes = _outputs(built) if is_free else _joined(built.layers)
-        tolerance_v = free_tolerance_v(block, states, banks) if is_free else nudged_tolerance_v(block, states, banks)
+    phases = _Phases(block, states, constants)
+    rest = built.drives(np.zeros((len(states.free.drives), built.block.n_inputs)))
+    outputs, (reads,) = inference_reading(block, states, banks), inference_activity(banks).reads
+    inference = phases.cost(states.free, rest, outputs, reads, banks)
+    if training is None or not states.nudged:
+        return PhaseCosts(inference=inference, training=(inference,))
+    everything = nudged_reading(block, states, banks)
+    first, before = inference, states.free.drives
+    if len(states.nudged) == 1:
+        both = compared_free_reading(outputs, everything)
+        first = phases.cost(states.free, rest, both, training.reads[0], banks)
+    costs = [first]
+    for phase, reads in zip(states.nudged, training.reads[1:], strict=True):
+        costs.append(phases.cost(phase, before, everything, reads, banks))
+        before = phase.drives
+    return PhaseCosts(inference=inference, training=tuple(costs))
+
+
+@final
+class _Phases:
+    """The phases of one block, with the capacitance of its nodes."""
+
+    def __init__(self, block: AnalogBlock, states: BlockStates, constants: Constants) -> None:
+        self._built, self._conductance_s = block.circuit, states.conductance_s
+        self._topology = analyse(self._built.circuit)
+        self._capacitance_f = node_capacitances(
+            self._built.circuit, capacitance_of(constants), on_wires=self._built.wire_nodes
+        )
+        self._period_s = constants["adc_period"]
+
+    def cost(
+        self, phase: PhaseState, before: Floats, reading: PhaseReading, reads: Conversions, banks: BlockConverters
+    ) -> PhaseCost:
+        """Return the cost of a phase, which begins at the equilibrium of the drives before it."""
         step = Step(
-            circuit=built.circuit,
-            conductance_s=states.conductance_s,
+            circuit=self._built.circuit,
+            conductance_s=self._conductance_s,
             drives_before=before,
             drives_after=phase.drives,
-            capacitance_f=capacitance_f,
+            capacitance_f=self._capacitance_f,
         )
-        settling = settle(step, nodes, tolerance_v=tolerance_v, reduce=Reduce.MIRROR, image=built.image)
+        settling = settle(step, reading, tolerance_v=reading.tolerance_v, reduce=Reduce.MIRROR, image=self._built.image)
         settling_s = float(settling.time_s.max())
-        read = (banks.output,) if is_free else (banks.phase, banks.current)
-        turns = max((bank.channels_per_converter for bank in read if bank.channels), default=1)
-        transient_j, stored_j = _transient(topology, step, settling.waveforms, settling_s)
+        transient_j, stored_j = _transient(self._topology, step, settling.waveforms, settling_s)
         moved = settling.after_v - settling.before_v
-        charging_j = float((_source_set(topology) * capacitance_f * moved**2).sum(axis=1).mean())
-        hold_s = (turns - 1) * constants["adc_period"]
+        charging_j = float((_source_set(self._topology) * self._capacitance_f * moved**2).sum(axis=1).mean())
+        hold_s = max(banks.turns(reads) - 1, 0) * self._period_s
         delivered_w = float(phase.power.delivered_w.mean())
-        costs.append(
-            PhaseCost(
-                sign=phase.sign,
-                tolerance_v=tolerance_v,
-                settling_s=settling_s,
-                hold_s=hold_s,
-                transient_j=transient_j,
-                held_j=delivered_w * hold_s,
-                charging_j=charging_j,
-                stored_j=stored_j,
-                delivered_w=delivered_w,
-                active_w=float((phase.power.active_w + phase.power.amplifiers_w).mean()),
-                resistors_w=float(phase.power.resistors_w.mean()),
-                diodes_w=float(phase.power.diodes_w.mean()),
-                absorbed_w=float(phase.power.absorbed_w.mean()),
-            )
+        return PhaseCost(
+            sign=phase.sign,
+            tolerance_v=reading.tolerance_v,
+            tolerance_of=reading.tolerance_of,
+            tolerance_a=None if reading.currents is None else reading.currents.tolerance_a,
+            settling_s=settling_s,
+            hold_s=hold_s,
+            transient_j=transient_j,
+            held_j=delivered_w * hold_s,
+            charging_j=charging_j,
+            stored_j=stored_j,
+            delivered_w=delivered_w,
+            active_w=float((phase.power.active_w + phase.power.amplifiers_w).mean()),
+            resistors_w=float(phase.power.resistors_w.mean()),
+            diodes_w=float(phase.power.diodes_w.mean()),
+            absorbed_w=float(phase.power.absorbed_w.mean()),
         )
-        before = phase.drives
-    return tuple(costs)
 
 
 def _source_set(topology: Topology) -> Floats:
@@ -186,48 +216,3 @@ def integral_until(time_s: Floats, values: Floats, until_s: float) -> float:
     inside = time_s < until_s
     times = np.append(time_s[inside], until_s)
     return float(np.trapezoid(np.append(values[inside], np.interp(until_s, time_s, values)), times))
-
-
-def _outputs(built: BlockCircuit) -> UnitNodes:
-    return _joined(tuple(built.layers[k] for k in built.block.output_layers))
-
-
-def _joined(layers: tuple[UnitNodes, ...]) -> UnitNodes:
-    """Return the units of some layers as one group."""
-    n = [layer.n for layer in layers if layer.n is not None]
-    return UnitNodes(p=np.concatenate([layer.p for layer in layers]), n=np.concatenate(n) if n else None)
-
-
-def free_tolerance_v(block: AnalogBlock, states: BlockStates, banks: BlockConverters) -> float:
-    """Return half a step of the ADC of the outputs, V."""
-    largest = float(np.abs(block.circuit.outputs(states.free.voltage_v)).max())
-    scale = _in_force(block, block.converters.output, Crossing.OUTPUT, largest)
-    return lsb(banks.output.bits, scale) / 2.0 * block.block.v_unit_v
-
-
-def nudged_tolerance_v(block: AnalogBlock, states: BlockStates, banks: BlockConverters) -> float:
-    """Return half a step of the ADC that reads the nudged phases, or their difference, V."""
-    held = block.settings.difference_read is DifferenceRead.SAMPLE_AND_HOLD
-    nodes = _joined(block.circuit.layers)
-    v_unit_v = block.block.v_unit_v
-    first, last = (_state(nodes, phase, v_unit_v) for phase in _compared(states))
-    largest = float(np.abs(last - first).max() if held else np.abs(last).max())
-    crossing = Crossing.DIFFERENCE if held else Crossing.PHASE
-    adc = block.converters.phase
-    scale = largest if held and adc.full_scale is not None else _in_force(block, adc, crossing, largest)
-    return lsb(banks.phase.bits, max(scale, _ZERO)) / 2.0 * v_unit_v
-
-
-def _compared(states: BlockStates) -> tuple[PhaseState, PhaseState]:
-    """Return the two phases that are compared."""
-    return (states.nudged[0] if len(states.nudged) > 1 else states.free), states.phases[-1]
-
-
-def _state(nodes: UnitNodes, phase: PhaseState, v_unit_v: float) -> Floats:
-    return nodes.state(phase.voltage_v, v_unit_v)
-
-
-def _in_force(block: AnalogBlock, adc: Adc, crossing: Crossing, largest: float) -> float:
-    """Return an ADC's full scale: its own, the one found in training, or the largest value at hand."""
-    found = float(block.get_buffer("converter_ranges")[crossing])
-    return adc.full_scale or found or largest

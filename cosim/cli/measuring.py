@@ -63,6 +63,7 @@ def gradcheck(
     report = check_gradients(target, out=out, beta=beta, ac=ac, betas=values, data=data, console=console)
     for table in report.tables():
         console.print(table)
+    print_lines(console, () if report.advice is None else (report.advice,))
     write_json(report.to_json(), json_file)
     fail_unless(report.passed)
 

@@ -19,6 +19,9 @@ NODE_OPTION = click.option("--node-capacitance", "node_f", type=FARAD, metavar="
 DEVICE_OPTION = click.option(
     "--device-capacitance", "device_f", type=FARAD, metavar="F", help="Added by a device at each of its ends, farad."
 )
+JUNCTION_OPTION = click.option(
+    "--junction-capacitance", "junction_f", type=FARAD, metavar="F", help="Added by a diode at each of its ends, farad."
+)
 
 
 @click.command()
@@ -33,6 +36,7 @@ DEVICE_OPTION = click.option(
 @click.option("--samples", "n_samples", type=int, default=2, show_default=True, help="Images.")
 @NODE_OPTION
 @DEVICE_OPTION
+@JUNCTION_OPTION
 @click.option("--spread", type=float, help="Capacitances from exp(-SPREAD) to exp(SPREAD) times as large, at random.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the spread, and of the built-in network.")
 @DATA_OPTION
@@ -45,6 +49,7 @@ def transient(
     n_samples: int,
     node_f: float | None,
     device_f: float | None,
+    junction_f: float | None,
     spread: float | None,
     seed: int,
     data: Path | None,
@@ -61,7 +66,7 @@ def transient(
     report = follow_transients(
         target,
         beta=beta,
-        capacitance=_capacitance(node_f, device_f),
+        capacitance=_capacitance(node_f, device_f, junction_f),
         spread=spread,
         n_samples=n_samples,
         out=out,
@@ -96,6 +101,7 @@ def transient(
 )
 @NODE_OPTION
 @DEVICE_OPTION
+@JUNCTION_OPTION
 @DATA_OPTION
 @JSON_OPTION
 def settling(
@@ -106,6 +112,7 @@ def settling(
     modes: str,
     node_f: float | None,
     device_f: float | None,
+    junction_f: float | None,
     data: Path | None,
     json_file: str | None,
 ) -> None:
@@ -122,7 +129,7 @@ def settling(
         out,
         multiples=multiples or MULTIPLES,
         modes=Modes(modes),
-        capacitance=_capacitance(node_f, device_f),
+        capacitance=_capacitance(node_f, device_f, junction_f),
         data=data,
         console=console,
     )
@@ -131,7 +138,7 @@ def settling(
     write_json(report.to_json(), json_file)
 
 
-def _capacitance(node_f: float | None, device_f: float | None) -> Capacitance:
+def _capacitance(node_f: float | None, device_f: float | None, junction_f: float | None) -> Capacitance:
     """Return the capacitances that were asked for, and the default ones where nothing was."""
     from circuits.capacitance import Capacitance
 
@@ -139,4 +146,5 @@ def _capacitance(node_f: float | None, device_f: float | None) -> Capacitance:
     return Capacitance(
         node_f=default.node_f if node_f is None else node_f,
         device_f=default.device_f if device_f is None else device_f,
+        junction_f=default.junction_f if junction_f is None else junction_f,
     )

@@ -7,7 +7,6 @@ and converters then do to the gradients is the last column, in which no limit is
 small-signal analysis is compared too (`ac_check`), and errors are measured over a sweep of beta (`beta_errors`).
 """
 
-import math
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -15,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor, nn
 
+from circuits.junctions import piecewise_linear_columns
 from digital.hopfield import Gradient as HopfieldGradient
 from digital.losses import cross_entropy
 
@@ -42,6 +41,7 @@ from ..training.start import complete_tables
 from ..training.trainer import LOSSES, Loss
 from ..twin import twin
 from .ac_check import check_ac
+from .agreement import cosine_and_norm_ratio
 from .beta_errors import sweep_beta
 from .beta_plot import plot_sweep
 from .beta_sweep import BETAS
@@ -49,6 +49,7 @@ from .bias_and_noise import require_betas
 from .gradcheck_plot import plot_gradcheck
 from .gradcheck_report import COSINE_LIMIT, NORM_LIMIT, ConverterEffect, GradcheckReport, TensorCheck
 from .gradient_probe import GradientProbe, off_the_edges, with_beta, with_devices_as_asked, with_hopfield_gradient
+from .target import require_target
 
 N_SAMPLES = 16
 
@@ -90,6 +91,7 @@ def gradcheck(
     newton = NewtonSimulator()
     if betas is not None:
         require_betas(np.array(betas, dtype=np.float64))
+    require_target(target)
     is_run = target.is_dir()
     config = with_data(RunFolder(path=target).read_config() if is_run else _load(target), data)
     if not is_run and config.start is not None:
@@ -183,8 +185,8 @@ def check_network(
         for (block, tensor), gradient in probe.gradients().items():
             chosen, direction, measured = differences[block, tensor]
             estimated = np.append(gradient.ravel()[chosen], (gradient * direction).sum())
-            cosine_id, norm_id = _agreement(gradient, reference[block, tensor])
-            cosine_fd, norm_fd = _agreement(estimated, measured)
+            cosine_id, norm_id = cosine_and_norm_ratio(gradient, reference[block, tensor])
+            cosine_fd, norm_fd = cosine_and_norm_ratio(estimated, measured)
             checks.append(
                 TensorCheck(
                     block=block,
@@ -197,22 +199,20 @@ def check_network(
                 )
             )
     real = GradientProbe(twin(made, simulator=newton, gradient=Gradient.EP), x, y, loss_of).gradients()
-    effects = [
-        ConverterEffect(
-            block=block,
-            tensor=tensor,
-            simulator=newton.name,
-            cosine_id=_agreement(gradient, reference[block, tensor])[0],
-            norm_ratio_id=_agreement(gradient, reference[block, tensor])[1],
+    effects = []
+    for (block, tensor), gradient in real.items():
+        cosine, norm = cosine_and_norm_ratio(gradient, reference[block, tensor])
+        effects.append(
+            ConverterEffect(block=block, tensor=tensor, simulator=newton.name, cosine_id=cosine, norm_ratio_id=norm)
         )
-        for (block, tensor), gradient in real.items()
-    ]
-    nudges = [m.settings.beta for m in network.modules() if isinstance(m, AnalogBlock)]
+    blocks = [m for m in network.modules() if isinstance(m, AnalogBlock)]
+    nudges = [m.settings.beta for m in blocks]
     return GradcheckReport(
         tensors=tuple(checks),
         converter_effect=tuple(effects),
         beta=max(nudges, default=PhaseSettings().beta),
         plot=None,
+        bent=tuple(m.block.name for m in blocks if len(piecewise_linear_columns(m.circuit.circuit).device)),
         ac=None if ac is None else check_ac(network, x, y, loss_of, reference=reference, simulator=ngspice, ac=ac),
         sweep=None
         if betas is None
@@ -220,13 +220,3 @@ def check_network(
             network, x, y, loss_of, newton=newton, ngspice=ngspice, betas=betas, seed=seed, console=console
         ),
     )
-
-
-def _agreement(value: NDArray[np.float64], reference: NDArray[np.float64]) -> tuple[float, float]:
-    """Return cosine and norm ratio; two zeros agree."""
-    norm, norm_reference = float(np.linalg.norm(value)), float(np.linalg.norm(reference))
-    if norm == 0.0 and norm_reference == 0.0:
-        return 1.0, 1.0
-    if norm == 0.0 or norm_reference == 0.0:
-        return 0.0, 0.0 if norm == 0.0 else math.inf
-    return float((value * reference).sum() / (norm * norm_reference)), norm / norm_reference

@@ -64,6 +64,7 @@ class GradcheckReport:
         converter_effect: the same with converters on, and devices and sources as made.
         beta: nudge used.
         plot: the bar plot, where one was asked for.
+        bent: blocks with piecewise-linear diodes, whose bends a nudge may cross.
         ac: the comparison with ngspice's own small-signal analysis; None where it was not asked for.
         sweep: errors against beta; None likewise.
         sweep_plot: its plot.
@@ -73,6 +74,7 @@ class GradcheckReport:
     converter_effect: tuple[ConverterEffect, ...]
     beta: float
     plot: Path | None
+    bent: tuple[str, ...] = ()
     ac: tuple[AcCheck, ...] | None = None
     sweep: BetaSweep | None = None
     sweep_plot: Path | None = None
@@ -82,8 +84,19 @@ class GradcheckReport:
         """Whether every tensor passed; a sweep only advises."""
         return all(c.passed for c in self.tensors) and all(c.passed for c in self.ac or ())
 
+    @property
+    def advice(self) -> str | None:
+        """Return what may have failed the check though the gradients are right; None where nothing is known."""
+        if self.passed or not self.bent:
+            return None
+        bent = ", ".join(f"'{name}'" for name in self.bent)
+        return (
+            f"piecewise-linear diodes in {bent}: where the bend of one lies between the states at -beta and +beta the "
+            "estimate is off by more than beta^2; lower --beta, or see by --betas how errors depend on it"
+        )
+
     def to_json(self) -> dict[str, Any]:
-        """Return what `tellegen gradcheck --json` writes; `ac` and `sweep` are there where they were asked for."""
+        """Return what `tellegen gradcheck --json` writes; `ac` and `sweep` are there where asked for."""
         names = ("block", "tensor", "simulator", "cosine_id", "norm_ratio_id")
         return {
             "pass": self.passed,
@@ -92,6 +105,7 @@ class GradcheckReport:
                 {name: getattr(c, name) for name in (*names, "cosine_fd", "norm_ratio_fd")} for c in self.tensors
             ],
             "converter_effect": [{name: getattr(c, name) for name in names} for c in self.converter_effect],
+            **({} if self.advice is None else {"advice": self.advice}),
             **({} if self.ac is None else {"ac": [c.to_json() for c in self.ac]}),
             **({} if self.sweep is None else {"sweep": self.sweep.to_json()}),
         }

@@ -15,7 +15,6 @@ from typing import Any, Final, final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -37,6 +36,7 @@ from ..training.run_folder import RunFolder
 from ..training.setup import load_run
 from ..training.trainer import LOSSES, Loss, score
 from ..twin import twin
+from .agreement import cosine_and_norm_ratio
 from .gradient_probe import GradientProbe, off_the_edges, with_devices_as_asked
 from .settling_plot import plot_settling
 from .settling_sampling import Agreement, Modes, TimedBlock, compare_with_ngspice, sampled_network, timed_blocks
@@ -49,7 +49,12 @@ N_COMPARED: Final = 2  # samples followed in ngspice too
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FreeRow:
-    """Accuracy of the network sampled in its free phases; infinitely late is the equilibrium."""
+    """Accuracy of the network sampled in its free phases.
+
+    Args:
+        time_constants: when; infinity stands for the equilibrium, null in JSON and an empty cell in CSV.
+        accuracy, loss: on the images held out.
+    """
 
     time_constants: float
     accuracy: float
@@ -59,7 +64,13 @@ class FreeRow:
 @final
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NudgedRow:
-    """One gradient tensor sampled in the nudged phases, against the exact gradient."""
+    """One gradient tensor sampled in the nudged phases, against the exact gradient.
+
+    Args:
+        time_constants: when; infinity stands for the equilibrium, as in `FreeRow`.
+        block, tensor: which; "input" is the error handed upstream.
+        cosine, norm_ratio: of it and the exact gradient.
+    """
 
     time_constants: float
     block: str
@@ -99,7 +110,7 @@ class SettlingReport:
         return min(rows, key=lambda row: row.cosine)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what settling.json holds."""
+        """Return what settling.json holds; time_constants of the settled network are null there."""
         return {
             "run": str(self.run),
             "operating_point": "rest: all drives zero, no clamp conducting",
@@ -254,7 +265,7 @@ class _Probed:
         rows = []
         for (block, tensor), exact in self._exact.items():
             if block in names:
-                cosine, norm_ratio = _agreement(found[block, tensor], exact)
+                cosine, norm_ratio = cosine_and_norm_ratio(found[block, tensor], exact)
                 rows.append(
                     NudgedRow(time_constants=time, block=block, tensor=tensor, cosine=cosine, norm_ratio=norm_ratio)
                 )
@@ -282,11 +293,3 @@ class _Probed:
 
 def _finite(time: float) -> float | None:
     return None if np.isinf(time) else float(time)
-
-
-def _agreement(value: NDArray[np.float64], reference: NDArray[np.float64]) -> tuple[float, float]:
-    """Return cosine and norm ratio; two zeros agree."""
-    a, b = float(np.linalg.norm(value)), float(np.linalg.norm(reference))
-    if a == 0.0 or b == 0.0:
-        return float(a == b), 1.0 if a == b else 0.0 if a == 0.0 else np.inf
-    return float((value * reference).sum() / (a * b)), a / b

@@ -38,6 +38,7 @@ from ..training.start import complete_tables
 from ..training.trainer import LOSSES, Loss
 from ..twin import twin
 from .gradient_probe import with_devices_as_asked
+from .target import require_target
 from .transient_analog import AnalogInTime, TransientSettings
 from .transient_chain import EnergyModule, follow_network
 from .transient_curves import LayerCurves
@@ -215,6 +216,7 @@ def follow(
 
 def _network_of(target: Path, n_samples: int, data: Path | None) -> tuple[nn.Module, Tensor, Tensor, Loss]:
     """Return the network of a run or a configuration, its first samples and its loss."""
+    require_target(target)
     is_run = target.is_dir()
     config = with_data(
         RunFolder(path=target).read_config()

@@ -8,6 +8,8 @@ import numpy as np
 
 from circuits.arrays import Floats
 
+from .agreement import cosine_and_norm_ratio
+
 ERROR_LIMIT = 1e-3  # of max_relative_error
 COSINE_LIMIT = 0.9999
 NORM_LIMIT = 1e-3  # of |norm ratio - 1|
@@ -96,15 +98,12 @@ class LayerCurves:
     @property
     def cosine(self) -> float:
         """Cosine of EP and ID at the end; two zeros agree."""
-        a, b = self.estimated[-1], self.exact[-1]
-        norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-        return float(a @ b) / norms if norms > 0 else float(not a.any() and not b.any())
+        return cosine_and_norm_ratio(self.estimated[-1], self.exact[-1])[0]
 
     @property
     def norm_ratio(self) -> float:
         """|EP| over |ID| at the end; two zeros agree."""
-        a, b = float(np.linalg.norm(self.estimated[-1])), float(np.linalg.norm(self.exact[-1]))
-        return a / b if b > 0 else 1.0 if a == 0 else math.inf
+        return cosine_and_norm_ratio(self.estimated[-1], self.exact[-1])[1]
 
     @property
     def passed(self) -> bool:

@@ -7,7 +7,6 @@ does. `estimate_cosine` and `estimate_norm_ratio` likewise against the exact gra
 ideal converters: what the estimation alone loses.
 """
 
-import math
 from collections.abc import Mapping
 from typing import final
 
@@ -22,6 +21,7 @@ from digital.images import ImageDataset
 from ..analog_block import Gradient
 from ..converters import Converters
 from ..simulators.base import AbstractSimulator
+from ..studies.agreement import cosine_and_norm_ratio
 from ..studies.gradient_probe import GradientProbe, with_hopfield_gradient
 from ..training.config import Config
 from ..training.data import evaluation_batches
@@ -82,12 +82,7 @@ def agreement(value: Gradients, reference: Gradients) -> tuple[float | None, flo
     if not reference:
         return None, None
     a, b = (np.concatenate([gradients[name].ravel() for name in sorted(reference)]) for gradients in (value, reference))
-    norm_a, norm_b = float(np.linalg.norm(a)), float(np.linalg.norm(b))
-    if norm_a == 0.0 and norm_b == 0.0:
-        return 1.0, 1.0
-    if norm_a == 0.0 or norm_b == 0.0:
-        return 0.0, 0.0 if norm_a == 0.0 else math.inf
-    return float(a @ b) / (norm_a * norm_b), norm_a / norm_b
+    return cosine_and_norm_ratio(a, b)
 
 
 def ideal(config: Config) -> Config:

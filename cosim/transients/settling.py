@@ -6,7 +6,7 @@ Voltages come from ngspice's `.tran` by default, the two equilibria from newton.
 
 import math
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, Protocol, final
 
 import numpy as np
 
@@ -29,6 +29,13 @@ GROWTH: Final = 3.0  # of the window
 N_WINDOWS: Final = 4  # before it is given up
 _MARGIN: Final = 1.5  # of the first window, over what the linearised circuit needs: clamps may let go on the way
 _LONGEST: Final = 40.0  # time constants, in which anything that is measured has died out
+
+
+class AbstractReading(Protocol):
+    """What is read of a circuit: linear in its voltages, but for a constant. `UnitNodes` are such."""
+
+    def state(self, voltage_v: Floats, v_unit_v: float) -> Floats:
+        """Return [batch, n_read] readings of [batch, n_nodes] V, in v_unit."""
 
 
 @final
@@ -54,7 +61,7 @@ class Settling:
 
 def settle(
     step: Step,
-    nodes: UnitNodes,
+    nodes: AbstractReading,
     *,
     tolerance_v: float,
     integrator: AbstractIntegrator | None = None,
@@ -169,7 +176,7 @@ def times_after_step(fastest_s: float, window_s: float, n_points: int = N_POINTS
     return np.asarray(merged)
 
 
-def _first_window_s(linear: Linearised, displaced_v: Floats, nodes: UnitNodes, tolerance_v: float) -> float:
+def _first_window_s(linear: Linearised, displaced_v: Floats, nodes: AbstractReading, tolerance_v: float) -> float:
     """Return the time that the linearised circuit takes from the displacement to the tolerance, and some more.
 
     Modes that the displacement does not excite, such as p and n moving together, take no part.

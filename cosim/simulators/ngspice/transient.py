@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Final, final
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from circuits.arrays import Floats
+from circuits.arrays import Floats, Indices
 from circuits.capacitance import with_capacitors
 from circuits.kirchhoff import KirchhoffProgram, kirchhoff_law, known_voltages
-from circuits.topology import NONE
+from circuits.topology import NONE, Topology
 from netlists.lowering import lower
 from netlists.netlist import Netlist, SolverOptions
 from netlists.spice_writer import format_number, streamed_template
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .shared import NgspiceLibrary
 
 FIRST_STEP: Final = 1e-4  # of the shortest time constant: the first step is of first order, an error of half its square
+MOST_POINTS: Final = 50_000  # of a run, where hundreds do: ngspice may shorten its steps for ever, and never returns
 N_STEPS: Final = 50  # at least, however slowly everything moves, so that a spline through the points is as good as they
 
 
@@ -96,18 +97,17 @@ class _Runs:
         self._step, self._solver, self._stop_s = step, solver, stop_s
         self._topology = plain.topology
         self._charged = charged_nodes(plain.topology, step.capacitance_f)
-        self._capacitance_f = np.zeros_like(step.capacitance_f)
-        self._capacitance_f[self._charged] = step.capacitance_f[self._charged]
+        self._capacitance_f = _at_roots(plain.topology, self._charged, step.capacitance_f)
         self._kirchhoff: KirchhoffProgram = kirchhoff_law(plain.topology).program(step.conductance_s)
         netlist, _ = lower(with_capacitors(step.circuit, self._capacitance_f), solver)
         self._deck = self._spelt(netlist, accuracy_v)
-        shortest_s = shortest_time_s(step.conductance_s, self._capacitance_f, step.circuit)
+        shortest_s = shortest_time_s(step.conductance_s, _only(self._charged, step.capacitance_f), step.circuit)
         self._first_step_s = min(FIRST_STEP * shortest_s, stop_s / 1000.0)
 
     def _spelt(self, netlist: Netlist, accuracy_v: float) -> StreamedDeck:
         """Return the deck, with the integrator's options."""
         circuit = netlist.circuit
-        least_f = float(self._capacitance_f[self._charged].min(initial=1.0))
+        least_f = float(self._capacitance_f[self._capacitance_f > 0].min(initial=1.0))
         options = (
             f".options method=trap trtol={format_number(accuracy_v / self._solver.reltol)} "
             f"chgtol={format_number(least_f)}\n"  # the charge of 1 V
@@ -142,9 +142,21 @@ class _Runs:
         first, stop, largest = (
             format_number(s) for s in (10.0 * self._first_step_s, self._stop_s, self._stop_s / N_STEPS)
         )
-        points, lines = library.analyse(
-            f"tran {first} {stop} 0 {largest}", self._deck, rows, np.empty((2, len(self._deck.vectors)))
-        )
+        library.command(f"stop after {MOST_POINTS}")
+        try:
+            points, lines = library.analyse(
+                f"tran {first} {stop} 0 {largest}", self._deck, rows, np.empty((2, len(self._deck.vectors)))
+            )
+        finally:
+            library.command("delete all")
+        if points >= MOST_POINTS:
+            time = library.read_vector("time")
+            came_s = 0.0 if time is None or not len(time) else float(time[-1])
+            raise ConvergenceError(
+                f"{where}: ngspice's .tran has come to {came_s:.3g} s of {self._stop_s:.3g} s in {points} points, with "
+                "steps so short that it would not end; ask for a coarser accuracy_v, which a larger nudge allows, or "
+                "give its nodes more capacitance"
+            )
         kinds, said = {classify(line) for line in lines}, [line.text for line in lines if line.is_stderr]
         if LineKind.DECK_REJECTED in kinds:
             raise reject_deck(self._deck, f"{where}: ngspice does not read this deck as it is meant", said)
@@ -203,6 +215,25 @@ class _Runs:
         after = known_voltages(self._topology, self._step.drives_after[sample : sample + 1])
         sampled[np.ix_(time_s > 0, known)] = after[0, known]
         return sampled
+
+
+def _only(nodes: Indices, capacitance_f: Floats) -> Floats:
+    """Return the capacitances of some nodes, zero elsewhere."""
+    kept_f = np.zeros_like(capacitance_f)
+    kept_f[nodes] = capacitance_f[nodes]
+    return kept_f
+
+
+def _at_roots(topology: Topology, nodes: Indices, capacitance_f: Floats) -> Floats:
+    """Return capacitances moved to the node that carries each unknown, [n_nodes] F: as exact, and ngspice keeps going.
+
+    An amplifier of gain A moves its output A times as far and hands back 1/A of the current, so what hangs on the
+    output is as much at the input. Left at the output its charging current would go through an ideal source, and after
+    a step it is C / h times the rounding of v: above abstol for short steps h, which ngspice then shortens for ever.
+    """
+    moved_f = np.zeros_like(capacitance_f)
+    np.add.at(moved_f, topology.node_of_unknown[topology.unknown_of_node[nodes]], capacitance_f[nodes])
+    return moved_f
 
 
 def _with_ground(columns: list[Floats]) -> Floats:
