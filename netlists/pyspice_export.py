@@ -71,7 +71,8 @@ def to_pyspice(circuit: Circuit) -> PySpiceCircuit:
     for k, (name, value) in enumerate(zip(netlist.diodes, diode_values(netlist), strict=True)):
         anode, cathode = nodes[d.anode[k]], nodes[d.cathode[k]]
         if isinstance(d.models[d.model[k]], PiecewiseLinearDiode):
-            target.B(name[1:], anode, cathode, current_expression=value.removeprefix("i="))
+            kind = "current_expression" if value.startswith("i=") else "voltage_expression"
+            target.B(name[1:], anode, cathode, **{kind: value[2:]})
             continue
         target.D(name[1:], anode, cathode, model=value, temperature=temperature_c)
     for k, name in enumerate(netlist.voltage_sources):

@@ -26,7 +26,7 @@ from .spice_cubic import FORM, parse_law
 from .spice_flattening import flatten
 from .spice_lexer import Card, read_cards, require_printable
 from .spice_numbers import conductance_of
-from .spice_piecewise import START, parse_diode
+from .spice_piecewise import STARTS, parse_diode
 from .spice_scope import PARAMETER, Call, Columns, HalfAmplifier, Reference, Scope
 from .spice_settings import parse_assignments, parse_model, parse_options, parse_value, solver_options
 
@@ -188,7 +188,7 @@ class _Reader:
     def _behavioural(self, card: Card, words: list[str]) -> None:
         expression = "".join(words[3:])
         name, a, b = self._terminals(card, [*words[:3], *([expression] if expression else [])], FORM)
-        if expression.startswith(START):
+        if expression.startswith(STARTS):
             self._piecewise_linear(card, words, expression)
             return
         try:
@@ -201,7 +201,7 @@ class _Reader:
 
     def _piecewise_linear(self, card: Card, words: list[str], expression: str) -> None:
         try:
-            model = parse_diode(words[1], words[2], expression)
+            model = parse_diode(words[0], words[1], words[2], expression)
         except NetlistError as error:
             raise card.error(str(error)) from None
         if model not in self.models:

@@ -86,12 +86,12 @@ def _diode_lines(netlist: Netlist) -> list[str]:
 def diode_values(netlist: Netlist) -> list[str]:
     """Return what stands on each diode's card behind its nodes: its model, or a piecewise-linear one's expression."""
     nodes, d = netlist.nodes, netlist.circuit.diodes
-    columns = zip(d.anode.tolist(), d.cathode.tolist(), d.model.tolist(), strict=True)
+    columns = zip(netlist.diodes, d.anode.tolist(), d.cathode.tolist(), d.model.tolist(), strict=True)
     return [
-        format_diode(nodes[a], nodes[c], model)
+        format_diode(name, nodes[a], nodes[c], model)
         if isinstance(model := d.models[m], PiecewiseLinearDiode)
         else netlist.models[m]
-        for a, c, m in columns
+        for name, a, c, m in columns
     ]
 
 

@@ -239,7 +239,7 @@ def test_a_bundle_with_amplifiers_and_one_sided_clamps(tmp_path: Path) -> None:
     compile_network(network, tmp_path / "bundle", inputs=inputs)
     text = (tmp_path / "bundle" / "blocks" / "amplified" / "neurons.inc").read_text()
     assert "eamp_a1_0p sense_amp_a1_0p 0 l1_0p 0 4.0" in text.splitlines()
-    assert "i=max(v(" in text
+    assert "i(bclamp1_0p_d)" in text
     verify_bundle(tmp_path / "bundle")
     loaded = load_bundle(tmp_path / "bundle", NewtonSimulator(), into=network)
     torch.testing.assert_close(loaded(inputs), network(inputs))
