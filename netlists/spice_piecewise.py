@@ -7,7 +7,7 @@ A voltage is rounded to 1e-16 of itself. Divided by milliohms that is more than 
 settle, which it then never does; and its answer is rounded by as much. The second form, a voltage by the source's own
 current, has neither fault, but more unknowns, and takes two to three times as long. With V_th = 0 it does not always
 settle, so there the first one stands, and a deck's abstol is at least what rounding explains (`current_rounding_a`).
-ngspice 39 differentiates the branch of `max` and `min` that is in force, so each Newton step is exact. Numbers are as in
+ngspice 39 differentiates the branch of `max` and `min` that is in force, so a Newton step is exact. Numbers are as in
 the expressions of cubic devices: eleven digits, or the sum of two.
 """
 
