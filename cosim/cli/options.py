@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,10 @@ DATA_OPTION = click.option(
     help="Where the images are: CIFAR's archive, extracted folder or .npz, ImageNet32's folder; else $TELLEGEN_CIFAR10 "
     "and the like.",
 )
+OUT_OPTION = click.option("--out", required=True, type=FOLDER, metavar="FOLDER", help="Goes on with what is there.")
+SEEDS_OPTION = click.option(
+    "--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Trainings of each variant."
+)
 CHECKPOINTS = click.Choice(["last", "previous", "best"])
 
 
@@ -58,6 +63,16 @@ def make_console(json_file: str | None) -> Console:
     from rich.console import Console
 
     return Console(stderr=json_file == "-")
+
+
+@contextmanager
+def telling_how_to_go_on(out: Path, kept: str) -> Iterator[None]:
+    """Say, where something long is interrupted, what its folder keeps, and that the same command goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"stopped; {out} keeps {kept}: the same command goes on", err=True)
+        raise
 
 
 def print_lines(console: Console, lines: Iterable[str]) -> None:

@@ -11,11 +11,14 @@ from .options import (
     DATA_OPTION,
     FOLDER,
     JSON_OPTION,
+    OUT_OPTION,
+    SEEDS_OPTION,
     SET_OPTION,
     fail_unless,
     make_console,
     print_lines,
     spell_command,
+    telling_how_to_go_on,
     write_json,
 )
 
@@ -26,10 +29,10 @@ def study() -> None:
 
 
 @study.command()
-@click.option("--out", required=True, type=FOLDER, metavar="FOLDER", help="Goes on with what is there.")
+@OUT_OPTION
 @DATA_OPTION
 @click.option("--config", type=FOLDER, help="Another configuration than examples/cifar10.toml.")
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Trainings of each variant.")
+@SEEDS_OPTION
 @click.option("--only", multiple=True, metavar="VARIANT", help="backprop, implicit, newton, ngspice or ngspice-8bit.")
 @SET_OPTION
 @JSON_OPTION
@@ -47,7 +50,7 @@ def cifar10(
     from ..studies.cifar10 import cifar10_study
 
     console = make_console(json_file)
-    try:
+    with telling_how_to_go_on(out, "everything done"):
         comparison = cifar10_study(
             out,
             data=data,
@@ -58,19 +61,16 @@ def cifar10(
             command=spell_command(),
             console=console,
         )
-    except KeyboardInterrupt:
-        click.echo(f"stopped; {out} keeps everything done: the same command goes on", err=True)
-        raise
     console.print(comparison.table())
     print_lines(console, (*comparison.verdicts(), f"wrote study.json, table.md and accuracy.png in {out}"))
     write_json(comparison.to_json(), json_file)
 
 
 @study.command()
-@click.option("--out", required=True, type=FOLDER, metavar="FOLDER", help="Goes on with what is there.")
+@OUT_OPTION
 @DATA_OPTION
 @click.option("--full", is_flag=True, help="Cut a network of 12 couplings into blocks of 4, 3 and 2 as well.")
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Trainings of each variant.")
+@SEEDS_OPTION
 @click.option(
     "--only", multiple=True, metavar="VARIANT", help="As hopfield-l6-bs2-ep, or '*-bs3-*' for all of a cut. Repeatable."
 )
@@ -91,7 +91,7 @@ def splitting(
     from ..studies.splitting_networks import FULL_NETWORKS, NETWORKS
 
     console = make_console(json_file)
-    try:
+    with telling_how_to_go_on(out, "every checkpoint"):
         found = splitting_study(
             out,
             networks=FULL_NETWORKS if full else NETWORKS,
@@ -102,9 +102,6 @@ def splitting(
             command=spell_command(),
             console=console,
         )
-    except KeyboardInterrupt:
-        click.echo(f"stopped; {out} keeps every checkpoint: the same command goes on", err=True)
-        raise
     for table in found.tables():
         console.print(table)
     print_lines(console, (*found.verdicts(), f"wrote {', '.join(FILES[:-1])} and {FILES[-1]} in {out}"))
@@ -128,7 +125,7 @@ def sweep(
     from ..sweeps.sweep import sweep as run_sweep
 
     console = make_console(json_file)
-    try:
+    with telling_how_to_go_on(out, "every finished point"):
         report = run_sweep(
             file,
             out,
@@ -140,9 +137,6 @@ def sweep(
             command=spell_command(),
             console=console,
         )
-    except KeyboardInterrupt:
-        click.echo(f"stopped; {out} keeps every finished point: the same command goes on", err=True)
-        raise
     print_lines(console, report.lines())
     write_json(report.to_json(), json_file)
     fail_unless(report.passed)
